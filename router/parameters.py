@@ -1,0 +1,360 @@
+"""What a provider's `create_completion` takes, read from its signature.
+
+A parameter says in its annotation whether it is a feature or a tuning, and its bounds:
+
+    temperature: Annotated[float, TUNING, Meta(ge=0, le=2, description="...")] = 1.0
+
+One that does not say is a feature. A default of `None` means that it is not sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from router.errors import PluginError
+from router.messages import Message
+
+LEADING = ("model", "messages", "stream")
+RESERVED = ("policy", "extra_body", "extra_headers")
+"""Names of the call itself, which no provider may have as a parameter."""
+
+SYNONYMS: tuple[frozenset[str], ...] = (
+    frozenset(
+        {"max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "num_predict"}
+    ),
+    frozenset({"stop", "stop_sequences"}),
+    frozenset({"repetition_penalty", "repeat_penalty"}),
+    frozenset({"seed", "random_seed"}),
+)
+"""Names that providers have for the same thing; any of a set is translated to the target's own."""
+
+
+class Kind(enum.Enum):
+    """What leaving a parameter out changes: what is asked (feature), or how (tuning)."""
+
+    FEATURE = "feature"
+    TUNING = "tuning"
+
+
+FEATURE = Kind.FEATURE
+TUNING = Kind.TUNING
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """One parameter of a target.
+
+    Attributes:
+        name: What this target calls it.
+        argument: What the provider's signature calls it; differs when a row or a model renames.
+        type: The Python type, with its bounds in `Annotated`.
+        default: Its default, or `inspect.Parameter.empty` when it is required. `None` means
+            that nothing is sent.
+        kind: Feature or tuning.
+        bounds: `ge`, `gt`, `le`, `lt`, `multiple_of`, `pattern`, `min_length`, `max_length`.
+        description: One line, from `msgspec.Meta`.
+    """
+
+    name: str
+    argument: str
+    type: Any
+    default: Any
+    kind: Kind
+    bounds: Mapping[str, Any]
+    description: str | None
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def type_name(self) -> str:
+        """The type as a reader says it: `float`, `list`, `str | list`."""
+        return _type_name(self.type)
+
+    def check(self, value: Any) -> str | None:
+        """Why this parameter refuses the value, or `None` when it takes it.
+
+        The reason names the value's type and what was expected, never the value.
+        """
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{self.name} is {value}, which no wire can carry"
+        try:
+            msgspec.convert(value, self.type)
+        except msgspec.ValidationError as error:
+            return f"{self.name} expects {self.expected}, not {type(value).__name__} ({error})"
+        except (TypeError, NotImplementedError):
+            return self._check_class(value)
+        return None
+
+    def _check_class(self, value: Any) -> str | None:
+        """Types that msgspec does not know are classes of the plugin's own."""
+        classes = [kind for kind in _alternatives(self.type) if isinstance(kind, type)]
+        if classes and not isinstance(value, tuple(classes)):
+            return f"{self.name} expects {self.expected}, not {type(value).__name__}"
+        return None
+
+    @property
+    def expected(self) -> str:
+        """The type with its bounds: `float (ge=0, le=2)`."""
+        bounds = ", ".join(f"{name}={value}" for name, value in self.bounds.items())
+        return f"{self.type_name} ({bounds})" if bounds else self.type_name
+
+    def json_schema(self) -> dict[str, Any]:
+        """This parameter as JSON Schema; `{}` for a type that JSON cannot say."""
+        try:
+            schema = msgspec.json.schema(self.type)
+        except TypeError:
+            schema = {}
+        if self.description is not None:
+            schema["description"] = self.description
+        if not self.required and self.default is not None:
+            schema["default"] = self.default
+        schema["x-kind"] = self.kind.value
+        return schema
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """All that a provider, or one of its models, takes; a sequence of `Parameter`.
+
+    Attributes:
+        owner: What the line of `str()` names: the provider's module, `providers.h2o`.
+        items: The parameters, without `model`, `messages` and `stream`.
+        open: Whether unknown names are passed on unchecked (`**kwargs`).
+        typed_messages: Whether the function wants `Message` objects, not dicts.
+    """
+
+    owner: str
+    items: tuple[Parameter, ...]
+    open: bool
+    typed_messages: bool
+
+    def __iter__(self) -> typing.Iterator[Parameter]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, name: str) -> Parameter:
+        for item in self.items:
+            if item.name == name:
+                return item
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(item.name == name for item in self.items)
+
+    def __str__(self) -> str:
+        names = ["model: str", "messages: list", "stream: bool"]
+        names += [f"{item.name}: {item.type_name}" for item in self.items]
+        if self.open:
+            names.append("**")
+        return f"{self.owner} supports: ({', '.join(names)})"
+
+    def find(self, name: str) -> Parameter | None:
+        """The parameter that a caller means by a name: its own, the signature's, a synonym."""
+        by_name = {item.name: item for item in self.items}
+        if name in by_name:
+            return by_name[name]
+        for item in self.items:
+            if item.argument == name:
+                return item
+        for group in SYNONYMS:
+            if name in group:
+                return next((item for item in self.items if item.name in group), None)
+        return None
+
+    def json_schema(self) -> dict[str, Any]:
+        """The parameters as one JSON Schema object."""
+        return {
+            "type": "object",
+            "properties": {item.name: item.json_schema() for item in self.items},
+            "required": [item.name for item in self.items if item.required],
+            "additionalProperties": self.open,
+        }
+
+    def without(self, names: Iterable[str], renames: Mapping[str, str]) -> Parameters:
+        """What is left when a row or a model takes parameters away, or names them otherwise.
+
+        Raises:
+            PluginError: It names a parameter that the signature does not have.
+        """
+        gone = frozenset(names)
+        known = {item.argument for item in self.items}
+        if unknown := (gone | renames.keys()) - known:
+            raise PluginError(
+                f"{self.owner} takes away or renames {', '.join(sorted(unknown))}, "
+                "which its create_completion does not have"
+            )
+        items = tuple(
+            msgspec.structs.replace(item, name=renames.get(item.argument, item.name))
+            for item in self.items
+            if item.argument not in gone
+        )
+        return msgspec.structs.replace(self, items=items)
+
+
+def read_signature(function: Callable[..., Any], owner: str) -> Parameters:
+    """The parameters of a provider's function.
+
+    Raises:
+        PluginError: It does not begin with `model`, `messages`, `stream`, has positional-only
+            parameters, or one with a reserved name, or an annotation that cannot be resolved.
+    """
+    signature = inspect.signature(function)
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise PluginError(f"{owner}: an annotation cannot be resolved: {error}") from error
+    given = list(signature.parameters.values())
+    if tuple(parameter.name for parameter in given[:3]) != LEADING:
+        raise PluginError(f"{owner}: create_completion begins with (model, messages, stream)")
+    items = []
+    for parameter in given[3:]:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        _check_parameter(parameter, owner)
+        items.append(_read_parameter(parameter, hints.get(parameter.name, Any)))
+    return Parameters(
+        owner=owner,
+        items=tuple(items),
+        open=any(parameter.kind is parameter.VAR_KEYWORD for parameter in given),
+        typed_messages=Message in get_args(hints.get("messages")),
+    )
+
+
+def _check_parameter(parameter: inspect.Parameter, owner: str) -> None:
+    if parameter.name in RESERVED:
+        raise PluginError(f"{owner}: {parameter.name} is a name of the router's own")
+    if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+        raise PluginError(f"{owner}: {parameter.name} cannot be passed by name")
+
+
+def _read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    kind = Kind.FEATURE
+    bounds: dict[str, Any] = {}
+    description = None
+    if get_origin(hint) is Annotated:
+        for mark in hint.__metadata__:
+            if isinstance(mark, Kind):
+                kind = mark
+            elif isinstance(mark, msgspec.Meta):
+                bounds.update(_bounds(mark))
+                description = mark.description or description
+    return Parameter(
+        name=parameter.name,
+        argument=parameter.name,
+        type=hint,
+        default=parameter.default,
+        kind=kind,
+        bounds=bounds,
+        description=description,
+    )
+
+
+_BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
+
+
+def _bounds(meta: msgspec.Meta) -> dict[str, Any]:
+    values = {name: getattr(meta, name) for name in _BOUNDS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """The types that a hint allows, unwrapped from `Annotated`, `None` left out."""
+    if get_origin(hint) is Annotated:
+        return _alternatives(hint.__origin__)
+    if get_origin(hint) in (Union, types.UnionType):
+        found = [each for part in get_args(hint) for each in _alternatives(part)]
+        return [each for each in found if each is not type(None)]
+    return [get_origin(hint) or hint]
+
+
+def _type_name(hint: Any) -> str:
+    names = [
+        "str" if each is typing.Literal else getattr(each, "__name__", str(each))
+        for each in _alternatives(hint)
+    ]
+    return " | ".join(dict.fromkeys(names))
+
+
+class Binding(Struct, frozen=True, kw_only=True):
+    """A call's parameters, fitted to one target.
+
+    `refusal` says why the target is passed over (`reason` in one word), or is `None`.
+    """
+
+    arguments: Mapping[str, Any]
+    renamed: Mapping[str, str]
+    dropped: tuple[str, ...]
+    unchecked: tuple[str, ...]
+    reason: str | None = None
+    refusal: str | None = None
+
+
+def bind(
+    parameters: Parameters,
+    given: Mapping[str, Any],
+    kinds: Mapping[str, Kind],
+    *,
+    drop: bool = True,
+) -> Binding:
+    """Fit what a caller gave to what a target takes; nothing is sent for a refusal.
+
+    Args:
+        parameters: What the target takes.
+        given: The caller's names and values, without those that are `None` (not given).
+        kinds: Feature or tuning, for each name that any target of the call knows.
+        drop: Whether a tuning that the target lacks is dropped, or refused.
+    """
+    arguments: dict[str, Any] = {}
+    renamed: dict[str, str] = {}
+    dropped: list[str] = []
+    unchecked: list[str] = []
+
+    def refuse(reason: str, refusal: str) -> Binding:
+        return Binding(
+            arguments={}, renamed={}, dropped=(), unchecked=(), reason=reason, refusal=refusal
+        )
+
+    for name, value in given.items():
+        parameter = parameters.find(name)
+        if parameter is None:
+            if parameters.open:
+                unchecked.append(name)
+                arguments[name] = value
+            elif drop and kinds.get(name) is Kind.TUNING:
+                dropped.append(name)
+            else:
+                return refuse("parameter", f"takes no {name}")
+            continue
+        if parameter.argument in arguments:
+            return refuse("parameter", f"{name} is given twice, under two names")
+        if (complaint := parameter.check(value)) is not None:
+            return refuse("value", complaint)
+        if parameter.name != name:
+            renamed[name] = parameter.name
+        arguments[parameter.argument] = value
+    missing = [item.name for item in parameters if item.required and item.argument not in arguments]
+    if missing:
+        return refuse("parameter", f"needs {', '.join(missing)}")
+    return Binding(
+        arguments=arguments,
+        renamed=renamed,
+        dropped=tuple(dropped),
+        unchecked=tuple(unchecked),
+    )
+
+
+def close_matches(name: str, known: Iterable[str]) -> list[str]:
+    """Known names like this one, best first."""
+    return difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.5)

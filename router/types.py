@@ -1,0 +1,254 @@
+"""The values that calls are made of and answered with: all of them frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
+"""One vocabulary for every wire; the provider's own word stays beside it."""
+
+InputKind = Literal["text", "image", "audio", "file"]
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What an attempt consumed, in tokens; `None` where the provider did not say.
+
+    `input_tokens` includes the cached ones and `output_tokens` the reasoning ones, whatever the
+    wire's own habit is.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Input and output together, or `None` when either is unknown."""
+        if self.input_tokens is None or self.output_tokens is None:
+            return None
+        return self.input_tokens + self.output_tokens
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A call that the model asks for; `arguments` is the JSON text exactly as it came."""
+
+    id: str
+    name: str
+    arguments: str
+
+    @property
+    def parse_error(self) -> str | None:
+        """Why `arguments` is not a JSON object, or `None` when it is one."""
+        try:
+            msgspec.json.decode(self.arguments.encode(), type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            return str(error)
+        return None
+
+    def parsed(self) -> dict[str, Any]:
+        """The arguments as a dict.
+
+        Raises:
+            ValueError: The model wrote something that is not a JSON object; see `parse_error`.
+        """
+        try:
+            return msgspec.json.decode(self.arguments.encode(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"the arguments of tool call {self.name!r}: {error}") from None
+
+
+class ToolCallDelta(Struct, frozen=True, kw_only=True):
+    """A piece of a tool call; pieces of one `index` belong together."""
+
+    index: int = 0
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of an answer. A provider may yield a plain `str` for a piece of text.
+
+    A chunk that holds nothing says that the server is alive (a documented keep-alive): it resets
+    the idle limit and commits to nothing. `index` is the choice that the piece belongs to.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_call: ToolCallDelta | None = None
+    finish_reason: FinishReason | None = None
+    native_finish_reason: str | None = None
+    usage: Usage | None = None
+    index: int = 0
+    id: str | None = None
+    model: str | None = None
+    raw: Any = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether this is a part of the answer: text, reasoning, refusal or a tool call."""
+        return bool(self.text or self.reasoning or self.refusal or self.tool_call is not None)
+
+
+class Restart(Struct, frozen=True, kw_only=True):
+    """In `chunks()`: the answer begins anew at another target; forget what came before.
+
+    `discard_characters` is how much text had been delivered.
+    """
+
+    target: str
+    discard_characters: int
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """One of the answers that were asked for."""
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
+    native_finish_reason: str | None = None
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model that a provider advertises.
+
+    `context_window` and `output_limit` are in tokens. `without` names parameters of the
+    provider's signature that this model lacks, `renames` maps such a parameter to the name that
+    this model takes it under. `None` means unknown, which never excludes a model.
+    """
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    context_window: int | None = None
+    output_limit: int | None = None
+    inputs: tuple[InputKind, ...] | None = None
+    tools: bool | None = None
+    structured_output: bool | None = None
+    reasoning: bool | None = None
+    accepts_prefill: bool = False
+    without: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+    description: str | None = None
+    provider: str | None = None
+
+
+class Target(Struct, frozen=True):
+    """Where one attempt goes: a provider, one of its models, and settings for both.
+
+    `parameters` are defaults for calls to this target (what the caller passes wins). `str()`
+    gives `provider/model`.
+    """
+
+    provider: str
+    model: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class PassedOver(Struct, frozen=True, kw_only=True):
+    """A target that a call did not go to, and why: nothing was sent to it."""
+
+    target: str
+    reason: str
+    detail: str
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try of a request at one target.
+
+    Times are in milliseconds: `started_ms` since the call began, `ttft_ms` to the first content.
+    `renamed` maps the caller's parameter names to the target's, `dropped` lists the tuning
+    parameters that it lacks, `unchecked` those that it takes without declaring them.
+    """
+
+    number: int
+    target: str
+    provider: str
+    model: str
+    outcome: Literal["running", "succeeded", "failed", "interrupted", "cancelled"]
+    started_ms: float
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    status: int | None = None
+    request_id: str | None = None
+    error: BaseException | None = None
+    possibly_billed: bool = False
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    finish_reason: FinishReason | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+
+class Trace(Struct, frozen=True, kw_only=True):
+    """What one call did: its attempts in order, and the targets that were passed over."""
+
+    request_id: str
+    attempts: tuple[Attempt, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+
+    def __str__(self) -> str:
+        rows = [
+            f"{attempt.number}. {attempt.target} {attempt.outcome}"
+            + (f" in {attempt.latency_ms:.0f} ms" if attempt.latency_ms is not None else "")
+            + (f": {attempt.error}" if attempt.error is not None else "")
+            for attempt in self.attempts
+        ]
+        rows += [f"-  {skipped.target} passed over: {skipped.detail}" for skipped in self.passed_over]
+        return "\n".join(rows)
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    """The whole of an answer; `str()` of it is its text.
+
+    The unnumbered fields speak of the first choice. `model` is what the provider says it used,
+    which may differ from what was asked for. `usage` is `None` when the provider did not say.
+    """
+
+    choices: tuple[Choice, ...]
+    target: str
+    model: str
+    trace: Trace
+    id: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    raw: Any = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def text(self) -> str:
+        return self.choices[0].text
+
+    @property
+    def reasoning(self) -> str:
+        return self.choices[0].reasoning
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return self.choices[0].tool_calls
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return self.choices[0].finish_reason
+
+    @property
+    def empty(self) -> bool:
+        """Whether the model ended properly without saying anything."""
+        return not any(c.text or c.reasoning or c.refusal or c.tool_calls for c in self.choices)
