@@ -1,0 +1,90 @@
+"""What every test stands on: loopback alone, no keys from the environment, the shared captures."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("ROUTER_SHARED", REPOSITORY.parent / "shared"))
+
+# What providers and HTTP clients read from the environment, by the ends of the names.
+SETTINGS = ("_API_KEY", "_API_TOKEN", "_BASE_URL", "_HOST", "_PROXY")
+
+# The cores are shared: how long an example takes says nothing.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of captures and cassettes beside the repository, or where ROUTER_SHARED says."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no captures at {SHARED}: set ROUTER_SHARED to their folder")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, address, proxy or setting of whoever runs the tests reaches them."""
+    for name in tuple(os.environ):
+        if name.upper().endswith(SETTINGS) or name.startswith("ROUTER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def refused_hosts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Fails the test that reaches for a host other than loopback, and gives those it reached for.
+
+    The failure is no `Exception`, so that no code under test takes it for a network error; the
+    check at the end is for attempts in other threads. Names under `.invalid` do not resolve, as
+    RFC 6761 has it.
+    """
+    refused: list[str] = []
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    getaddrinfo = socket.getaddrinfo
+
+    def admit(host: object) -> None:
+        if not _is_loopback(host):
+            refused.append(str(host))
+            pytest.fail(f"a test reached for {host!r}, which is not loopback")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        admit(_host(address))
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        admit(_host(address))
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(host, str) and host.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        admit(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+    yield refused
+    assert not refused, f"reached for hosts that are not loopback: {refused}"
+
+
+def _host(address: Any) -> object:
+    """The host of an internet address; nothing of a Unix one."""
+    return address[0] if isinstance(address, tuple) else None
+
+
+def _is_loopback(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(name).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
