@@ -1,4 +1,4 @@
-"""Checks an installed wheel as a user gets it: without extras, nothing of the repository on the path.
+"""Checks an installed wheel as a user gets it: without extras, away from the repository.
 
 Run it from an empty directory: `python -I smoke.py`.
 """
