@@ -253,12 +253,21 @@ def _read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     return Parameter(
         name=parameter.name,
         argument=parameter.name,
-        type=hint,
+        type=_without_none(hint),
         default=parameter.default,
         kind=kind,
         bounds=bounds,
         description=description,
     )
+
+
+def _without_none(hint: Any) -> Any:
+    """The type of a value that is given: `None` is none, and msgspec bounds no union with it."""
+    if get_origin(hint) is Annotated:
+        return Annotated[(_without_none(hint.__origin__), *hint.__metadata__)]
+    if get_origin(hint) in (Union, types.UnionType):
+        return Union[tuple(part for part in get_args(hint) if part is not type(None))]  # noqa: UP007  # of a tuple
+    return hint
 
 
 _BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")

@@ -160,7 +160,7 @@ def decode_json(data: bytes, type: Any = Any) -> Any:
         return msgspec.json.decode(data, type=type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         shown = data[:SHOWN_BODY].decode("utf-8", "replace")
-        raise ProtocolError(f"malformed JSON ({error}): {shown!r}") from None
+        raise ProtocolError(f"malformed JSON ({error}): {shown!r}", code="malformed_json") from None
 
 
 class Cleanup:

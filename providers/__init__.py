@@ -1,0 +1,1 @@
+"""The built-in providers: plugins like any other, one a module."""

@@ -1,0 +1,853 @@
+"""H2o: chat-ui as it was in mid-2023, its successor in JSON lines, and a bare TGI.
+
+A message to a chat-ui is four requests and a fifth when all is over:
+
+    POST /settings             the terms are accepted           a cookie that is the session
+    POST /conversation         the model                        {"conversationId": "<id>"}
+    POST /conversation/<id>    the prompt and the parameters    the stream of the answer
+    DELETE /conversation/<id>  whatever became of the answer
+
+Up to version 0.6 the stream is that of the text-generation-inference (TGI) behind it, byte for
+byte: server-sent events, one a token, the last with the generated text. Version 0.7 sends lines of
+JSON in its place. A bare TGI is one request, `POST /generate_stream`, with the same events.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct
+
+from router import (
+    COMMENT,
+    FEATURE,
+    SSE,
+    TUNING,
+    BadRequest,
+    Bearer,
+    Chunk,
+    Cleanup,
+    ConfigError,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    JSONLines,
+    Message,
+    Model,
+    ModelNotFound,
+    Overloaded,
+    PermissionDenied,
+    ProtocolError,
+    RouterError,
+    Secret,
+    UpstreamError,
+    Usage,
+    WireProvider,
+    error_for_status,
+)
+from router.messages import check_messages
+from router.parameters import read_signature
+from router.secret import header_value
+from router.types import FinishReason
+
+if TYPE_CHECKING:
+    import requests
+
+BASE_URL = "https://gpt-gm.h2o.ai"
+"""Where the models were served until October 2023. Nothing answers there any more."""
+
+WIRE_IDS = {
+    "falcon-40b": "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-40b-v1",
+    "falcon-7b": "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-7b-v3",
+    "llama-13b": "h2oai/h2ogpt-gm-oasst1-en-2048-open-llama-13b",
+}
+
+Dialect = Literal["chat-ui", "tgi"]
+
+END_MARK = "<|endoftext|>"
+"""Ends an answer also where a model spells it in ordinary tokens."""
+
+MARKS = frozenset({"</s>", "<|startoftext|>"})
+"""Marks that are no text where they are a whole token; `</s>` may be HTML in all other places."""
+
+WELCOME = "You need to accept the welcome modal first"
+NOT_FOUND = "Conversation not found"
+SESSION_LOST = "session_lost"
+TERMS = "terms"
+
+TGI_ERRORS: dict[str, type[RouterError]] = {"validation": BadRequest, "overloaded": Overloaded}
+"""By TGI's `error_type`. All others are the server's failure to do its work."""
+
+TGI_MESSAGES = {"Input validation error": "validation", "Model is overloaded": "overloaded"}
+"""How TGI's messages begin: all that version 0.7 passes on of an error."""
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "length": "length",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+}
+
+Asking: TypeAlias = Generator[Any, Any, HttpResponse]
+
+
+class Token(Struct):
+    """A token of TGI's."""
+
+    text: str = ""
+    special: bool = False
+
+
+class Details(Struct):
+    """How a generation ended; `input_length` is told by TGI 2.2 and later."""
+
+    finish_reason: str | None = None
+    generated_tokens: int | None = None
+    input_length: int | None = None
+
+
+class Event(Struct):
+    """An event of either stream: TGI's have no `type`, chat-ui 0.7's have one."""
+
+    token: Token | str | None = None
+    generated_text: str | None = None
+    details: Details | None = None
+    error: str | None = None
+    error_type: str | None = None
+    type: str | None = None
+    status: str | None = None
+    message: str | None = None
+    text: str = ""
+
+
+class Nested(Struct):
+    """The inner part of a SvelteKit form action's refusal."""
+
+    message: str = ""
+
+
+class Refusal(Struct):
+    """The body of a refusal, in any of its shapes."""
+
+    message: str = ""
+    error: str | Nested = ""
+    error_type: str | None = None
+
+
+class Consent(Struct):
+    """What a form action answers to those who take JSON."""
+
+    type: str = ""
+
+
+class Opened(Struct, rename="camel"):
+    """The answer to `POST /conversation`."""
+
+    conversation_id: str = ""
+
+
+class Events:
+    """Bytes to events, of either stream.
+
+    The first byte says which it is: content types do not (0.7 sends none, 0.8 a wrong one).
+    """
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._decoder: SSE | JSONLines | None = None
+
+    def feed(self, data: bytes) -> Iterator[Event | None]:
+        """The events that are complete with `data`; `None` for a keep-alive.
+
+        Raises:
+            ProtocolError: An event is no JSON, of another shape, or endless.
+        """
+        if self._decoder is None:
+            data = data.lstrip()
+            if not data:
+                return
+            self._decoder = JSONLines() if data[:1] in (b"{", b"[") else SSE()
+        if isinstance(self._decoder, JSONLines):
+            # The array is what TGI's compatible endpoint answers where a proxy drops `stream`.
+            for value in self._decoder.feed(data, Event | list[Event]):
+                yield from value if isinstance(value, list) else [value]
+            return
+        for event in self._decoder.feed(data):
+            if event is COMMENT:
+                yield None
+            elif event.data != b"[DONE]":
+                yield event.json(Event)
+
+    def end(self) -> Iterator[Event | None]:
+        """The event of a last line without its end; none where the line was cut as well."""
+        with suppress(ProtocolError):
+            yield from self.feed(b"\n\n")
+
+
+class Cut:
+    """Ends a text at the first of some strings, which is left out, however the text is split.
+
+    TGI sends the stop sequence that ended an answer, other servers do not. What may be the
+    beginning of such a string is held back until it is known.
+
+    Attributes:
+        found: Whether the end has come.
+    """
+
+    def __init__(self, ends: Sequence[str]) -> None:
+        self._ends = ends
+        self._held = ""
+        self.found = False
+
+    def feed(self, text: str) -> str:
+        """What is known to belong to the text, `text` being its next piece."""
+        if self.found:
+            return ""
+        text = self._held + text
+        places = [(at + len(end), at) for end in self._ends if (at := text.find(end)) >= 0]
+        if places:
+            self.found = True
+            self._held = ""
+            return text[: min(places)[1]]
+        known = len(text) - max(_overlap(text, end) for end in self._ends)
+        self._held = text[known:]
+        return text[:known]
+
+    def flush(self) -> str:
+        """What was held back, when nothing follows."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, end: str) -> int:
+    """How many of the last characters of `text` may be the beginning of `end`."""
+    longest = min(len(text), len(end) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(end[:n])), 0)
+
+
+class Answer:
+    """What the events of one message say, as pieces of an answer.
+
+    Args:
+        inputs: The rendered prompt.
+        stop: The strings that end the answer.
+        limit: How many tokens were asked for at most.
+
+    Attributes:
+        finished: Whether nothing more is to be read.
+    """
+
+    def __init__(self, inputs: str, stop: Sequence[str], limit: int) -> None:
+        self._inputs = inputs
+        self._limit = limit
+        self._cut = Cut((*stop, END_MARK))
+        self._tokens = 0
+        self._sent: list[str] = []
+        self.finished = False
+
+    def take(self, event: Event | None) -> Iterator[str | Chunk]:
+        """The pieces that an event brings; an empty chunk for a sign of life.
+
+        Raises:
+            RouterError: The event reports a failure.
+        """
+        if event is None:
+            yield Chunk()
+        elif event.error is not None:
+            raise _failure(event.error, event.error_type)
+        elif event.type is None:
+            yield from self._take_token(event)
+        else:
+            yield from self._take_update(event)
+
+    def _take_token(self, event: Event) -> Iterator[str | Chunk]:
+        """An event of TGI's, or the whole of an answer that was not streamed after all."""
+        special = False
+        if isinstance(event.token, Token):
+            self._tokens += 1
+            special = event.token.special
+            text = "" if special or event.token.text in MARKS else event.token.text
+        else:
+            text = event.generated_text or ""
+        yield from self._say(text)
+        if event.generated_text is not None or self._cut.found:
+            yield from self._finish(event.details or Details(), special=special)
+
+    def _take_update(self, event: Event) -> Iterator[str | Chunk]:
+        """A line of chat-ui 0.7's."""
+        if event.status == "error":
+            # The final answer that follows is no answer: it may be the user's own prompt.
+            raise _failure(event.message or "", None)
+        if event.type == "finalAnswer":
+            yield from self._say(self._unsent(event.text))
+        elif event.type == "stream" and isinstance(event.token, str):
+            token = event.token.rstrip("\0")  # 0.9.1 pads tokens to 16 characters
+            self._sent.append(token)
+            yield from self._say(token)
+        else:
+            yield Chunk()
+        if event.type == "finalAnswer" or self._cut.found:
+            yield from self._finish(Details(), special=False)
+
+    def _unsent(self, text: str) -> str:
+        """What the final answer has beyond the tokens.
+
+        The last visible token comes with TGI's generated text, and chat-ui sends no line for it.
+        Of an empty answer the text is the user's message.
+        """
+        sent = "".join(self._sent).lstrip()
+        text = text.lstrip()
+        if not sent and text.rstrip() == self._inputs.strip():
+            return ""
+        return text.removeprefix(sent) if text.startswith(sent) else ""
+
+    def _say(self, text: str) -> Iterator[str | Chunk]:
+        yield self._cut.feed(text) or Chunk()
+
+    def _finish(self, details: Details, *, special: bool) -> Iterator[str | Chunk]:
+        if held := self._cut.flush():
+            yield held
+        usage = None
+        if details.generated_tokens is not None:
+            usage = Usage(input_tokens=details.input_length, output_tokens=details.generated_tokens)
+        yield Chunk(
+            finish_reason=self._finish_reason(details.finish_reason, special=special),
+            native_finish_reason=details.finish_reason,
+            usage=usage,
+        )
+        self.finished = True
+
+    def _finish_reason(self, native: str | None, *, special: bool) -> FinishReason:
+        """TGI's own reason, else what the last token tells; chat-ui 0.7 leaves it unknown."""
+        if self._cut.found:
+            return "stop"
+        if native is not None:
+            return FINISH_REASONS.get(native, "other")
+        if special:
+            return "stop"
+        return "length" if self._tokens >= self._limit else "other"
+
+
+class Session:
+    """A visitor's cookie, kept by hand for one exchange.
+
+    HTTP clients drop a `Secure` cookie over plain http without a word, and the consent with it.
+    """
+
+    def __init__(self, name: str, *, secure: bool) -> None:
+        self._name = name
+        self._secure = secure
+        self.cookie: Secret | None = None
+
+    def receive(self, response: HttpResponse) -> None:
+        """Take the cookie of a response, if it sets one.
+
+        Raises:
+            PermissionDenied: It must not be sent over this connection.
+        """
+        for line in response.headers.get("set-cookie", "").split("\n"):
+            pair, *attributes = (part.strip() for part in line.split(";"))
+            if pair.partition("=")[0] != self._name:
+                continue
+            if not self._secure and "secure" in (attribute.lower() for attribute in attributes):
+                raise PermissionDenied(
+                    "the session's cookie is Secure and base_url is plain http: use https, or "
+                    "set allow_insecure_cookie where the network is trusted",
+                    code="insecure_cookie",
+                )
+            self.cookie = Secret(pair, "the session's cookie")
+
+
+class H2o(WireProvider):
+    """The three models that gpt-gm.h2o.ai served, or those of any chat-ui up to 0.7 or TGI.
+
+    Every exchange has a session of its own. Keeping one would save the first request, tie the
+    prompts of an application's users to each other on the server, and be shared by threads.
+
+    Args:
+        base_url: The server, with or without a path; the default is defunct.
+        dialect: `chat-ui` (its newer lines of JSON are recognised), or `tgi` for a bare
+            text-generation-inference, which serves one model whatever its name.
+        key: Sent as `Authorization: Bearer`, for a TGI or a proxy that asks for it; by default
+            what the environment's H2O_API_KEY holds, or none.
+        cookie_name: The session's cookie, where a deployment has renamed it.
+        accept_terms: Whether the server's terms are accepted in the caller's name. Most refuse
+            to talk otherwise.
+        share_conversations: Whether the server may pass conversations on to the models' authors.
+        delete_after: Whether the conversation is deleted when the exchange has ended.
+        allow_insecure_cookie: Whether a `Secure` cookie is sent over plain http; by default to
+            loopback alone.
+        referer: A page of the server's own origin, where a proxy gives it another than that of
+            `base_url`.
+
+    Raises:
+        ConfigError: A setting has a value that cannot be used.
+    """
+
+    name = "h2o"
+    models = tuple(
+        Model(id=name, aliases=(wire_id,), inputs=("text",)) for name, wire_id in WIRE_IDS.items()
+    )
+
+    def __init__(
+        self,
+        *,
+        base_url: str = BASE_URL,
+        dialect: Dialect = "chat-ui",
+        key: str | Secret | None = None,
+        cookie_name: str = "hf-chat",
+        accept_terms: bool = True,
+        share_conversations: bool = False,
+        delete_after: bool = True,
+        allow_insecure_cookie: bool | None = None,
+        referer: str | None = None,
+    ) -> None:
+        if dialect not in get_args(Dialect):
+            raise ConfigError(f"h2o: dialect is one of {', '.join(get_args(Dialect))}")
+        scheme, host = _check_url(base_url)
+        if allow_insecure_cookie is None:
+            allow_insecure_cookie = _is_loopback(host)
+        self.base_url = base_url.rstrip("/")
+        self.open_models = self.base_url != BASE_URL
+        self._dialect = dialect
+        self._bearer = _bearer(key)
+        self._cookie_name = cookie_name
+        self._accept_terms = accept_terms
+        self._share_conversations = share_conversations
+        self._delete_after = delete_after
+        self._secure = scheme == "https" or allow_insecure_cookie
+        self._referer = referer or f"{self.base_url}/"
+
+    def create_completion(  # type: ignore[override]  # what it takes is read from this signature
+        self,
+        model: str,
+        messages: list[Message],
+        stream: bool,
+        *,
+        temperature: Annotated[
+            float, TUNING, Meta(ge=0, description="0 takes the likeliest token each time")
+        ] = 0.4,
+        truncate: Annotated[
+            int, TUNING, Meta(ge=1, description="the last tokens of the prompt that are kept")
+        ] = 2048,
+        max_new_tokens: Annotated[
+            int, FEATURE, Meta(ge=1, description="the longest answer, in tokens")
+        ] = 1024,
+        do_sample: Annotated[
+            bool, TUNING, Meta(description="draw tokens instead of taking the likeliest")
+        ] = True,
+        repetition_penalty: Annotated[
+            float, TUNING, Meta(gt=0, description="1 is none, above it repetition gets rarer")
+        ] = 1.2,
+        return_full_text: Annotated[
+            bool,
+            FEATURE,
+            Meta(description="put the prompt before TGI's generated_text, never before tokens"),
+        ] = False,
+        top_p: Annotated[
+            float | None, TUNING, Meta(gt=0, le=1, description="the share of likely tokens kept")
+        ] = None,
+        top_k: Annotated[
+            int | None, TUNING, Meta(ge=1, description="how many likely tokens are kept")
+        ] = None,
+        seed: Annotated[
+            int | None, TUNING, Meta(ge=0, description="makes drawing repeatable")
+        ] = None,
+        stop: Annotated[
+            str | Annotated[list[str], Meta(max_length=4)] | None,
+            FEATURE,
+            Meta(description="up to four strings that end the answer and are left out of it"),
+        ] = None,
+    ) -> Exchange:
+        """Yield the steps of one exchange and the pieces of its answer.
+
+        The stream is the same whether or not the caller wants one. Version 0.7 of chat-ui takes
+        the parameters from its own configuration; `stop` holds there too, since the answer is
+        cut here.
+
+        Raises:
+            RouterError: The server refused or failed; docs/h2o.md lists what becomes of each of
+                its answers.
+        """
+        inputs = _render(messages)
+        stops = [stop] if isinstance(stop, str) else stop or []
+        parameters = {
+            **_sampling(temperature, top_p, top_k, do_sample=do_sample),
+            "truncate": truncate,
+            "max_new_tokens": max_new_tokens,
+            "repetition_penalty": repetition_penalty,
+            "return_full_text": return_full_text,
+            "seed": seed,
+            "stop": stops or None,
+            "details": True,  # of the last event: the finish reason, the number of tokens
+        }
+        body = {
+            "inputs": inputs,
+            "parameters": {name: value for name, value in parameters.items() if value is not None},
+            "stream": True,
+        }
+        if self._dialect == "tgi":
+            response = yield self._request("POST", "/generate_stream", json=body, stream=True)
+            _check(response)
+        else:
+            response = yield from self._converse(WIRE_IDS.get(model, model), body)
+        yield from _read(response, Answer(inputs, stops, max_new_tokens))
+
+    def _converse(self, model: str, body: dict[str, Any]) -> Asking:
+        """The response to a message in a conversation of its own.
+
+        A session that the server has lost on the way is begun anew, once: nothing has been
+        generated then.
+        """
+        options = {
+            "id": self.new_id(),
+            "response_id": self.new_id(),
+            "is_retry": False,
+            "use_cache": False,
+            "web_search_id": "",
+        }
+        body = {**body, "options": options}
+        try:
+            return (yield from self._deliver(model, body))
+        except (PermissionDenied, UpstreamError) as error:
+            lost = error.code == SESSION_LOST or (error.code == TERMS and self._accept_terms)
+            if not lost:
+                raise
+        return (yield from self._deliver(model, body))
+
+    def _deliver(self, model: str, body: dict[str, Any]) -> Asking:
+        session = Session(self._cookie_name, secure=self._secure)
+        hint = f"(most likely the server does not know the model {model!r})"
+        if self._accept_terms:
+            yield from self._accept(session, model, hint)
+        response = yield from self._ask(
+            session, "POST", "/conversation", json={"model": model}, auxiliary=True
+        )
+        _check(response, hint)
+        path = f"/conversation/{_conversation_id(response)}"
+        if self._delete_after:
+            yield Cleanup(lambda: self._request("DELETE", path, session, auxiliary=True))
+        response = yield from self._ask(session, "POST", path, json=body, stream=True)
+        _check(response)
+        return response
+
+    def _accept(self, session: Session, model: str, hint: str) -> Generator[Any, Any, None]:
+        form = {
+            "ethicsModalAccepted": "true",
+            "ethicsModalAcceptedAt": "",
+            "activeModel": model,
+            "searchEnabled": "true",
+        }
+        if self._share_conversations:
+            # Left out it is a no to all of 0.3 to 0.6; "false" is a yes to some, "" fails in 0.6.
+            form["shareConversationsWithModelAuthors"] = "true"
+        response = yield from self._ask(session, "POST", "/settings", form=form, auxiliary=True)
+        if response.status == 500:
+            settings = {
+                "ethicsModalAccepted": True,
+                "shareConversationsWithModelAuthors": self._share_conversations,
+                "activeModel": model,
+            }
+            # 0.7 takes no form. An earlier one that does not know the model fails once more.
+            response = yield from self._ask(
+                session, "POST", "/settings", json=settings, auxiliary=True
+            )
+        if response.status in (302, 303):
+            return
+        _check(response, hint)
+        if response.body.strip() and response.json(Consent).type not in ("redirect", "success"):
+            raise ProtocolError(f"the terms were not accepted: {response.excerpt}")
+
+    def _ask(self, session: Session, method: str, path: str, **body: Any) -> Asking:
+        response: HttpResponse = yield self._request(method, path, session, **body)
+        session.receive(response)
+        return response
+
+    def _request(
+        self, method: str, path: str, session: Session | None = None, **body: Any
+    ) -> HttpRequest:
+        # A browser's Accept would get pages; a form without a Referer is refused.
+        headers: dict[str, str | Secret] = {"Accept": "*/*", "Referer": self._referer}
+        if self._bearer is not None:
+            headers["Authorization"] = self._bearer
+        if session is not None and session.cookie is not None:
+            headers["Cookie"] = session.cookie
+        return HttpRequest(method, self.base_url + path, headers, **body)
+
+
+def _check_url(url: str) -> tuple[str, str]:
+    """The scheme and the host of a server's URL."""
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+    ):
+        raise ConfigError("h2o: base_url is http or https with a host, and at most a path")
+    return parts.scheme, parts.hostname
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bearer(key: str | Secret | None) -> Bearer | None:
+    if isinstance(key, Bearer):
+        return key
+    if isinstance(key, Secret):
+        return Bearer(key.reveal(), "h2o: key")
+    if key is None:
+        key = os.environ.get("H2O_API_KEY")
+        return Bearer(key, "H2O_API_KEY") if key else None
+    return Bearer(key, "h2o: key")
+
+
+def _render(messages: Sequence[Message]) -> str:
+    """The prompt: a line for each message, and the assistant's to be written.
+
+    So the captured servers were asked, and so one message and a transcript have one form. The
+    server puts the model's own template around it.
+    """
+    lines = [f"{message.role}: {message.text}\n" for message in messages]
+    return "".join([*lines, "assistant:"])
+
+
+def _sampling(
+    temperature: float, top_p: float | None, top_k: int | None, *, do_sample: bool
+) -> dict[str, Any]:
+    """The parameters for drawing tokens; what is `None` is not sent."""
+    if temperature == 0:
+        # TGI refuses a temperature of 0, and draws whenever top_p or top_k are there.
+        return {"do_sample": False}
+    return {
+        "temperature": temperature,
+        "do_sample": do_sample,
+        "top_p": None if top_p == 1 else top_p,  # TGI refuses 1, which is all tokens
+        "top_k": top_k,
+    }
+
+
+def _conversation_id(response: HttpResponse) -> str:
+    identifier: str = response.json(Opened).conversation_id
+    # An empty one would make the message a request to `/conversation/`, which is redirected.
+    if not re.fullmatch(r"[0-9A-Za-z_-]+", identifier):
+        raise ProtocolError(f"no conversation id in the answer: {response.excerpt}")
+    return identifier
+
+
+def _read(response: HttpResponse, answer: Answer) -> Exchange:
+    """Read a message's stream to its last event; where that does not come, the host objects."""
+    events = Events()
+    while True:
+        data: bytes = yield response
+        for event in events.feed(data) if data else events.end():
+            yield from answer.take(event)
+            if answer.finished:
+                return
+        if not data:
+            return
+
+
+def _failure(message: str, kind: str | None) -> RouterError:
+    """The error for what TGI reports within a stream, `kind` being its word for it."""
+    if kind is None:
+        kind = next((k for begin, k in TGI_MESSAGES.items() if message.startswith(begin)), None)
+    return TGI_ERRORS.get(kind or "", UpstreamError)(message or "the generation failed", code=kind)
+
+
+def _check(response: HttpResponse, hint: str = "") -> None:
+    """Raise for a response that is no answer.
+
+    Args:
+        response: What a request brought.
+        hint: What an internal error most likely means: chat-ui says nothing of what it refuses.
+
+    Raises:
+        RouterError: By TGI's own word where there is one, else by status and chat-ui's message.
+    """
+    if response.status >= 300:
+        raise _refusal(response, hint)
+    if response.content_type == "text/html":
+        raise ProtocolError(
+            "a page came in place of the answer: a proxy blocks the way, or wants a login",
+            possibly_billed=False,
+        )
+
+
+def _refusal(response: HttpResponse, hint: str) -> RouterError:
+    status = response.status
+    said, kind = _complaint(response)
+    if kind is not None:
+        return TGI_ERRORS.get(kind, UpstreamError)(said, status=status, code=kind)
+    match status, said:
+        case 405, _ if said == WELCOME:
+            message = "the terms were not accepted: set accept_terms, or cookie_name if it differs"
+            return PermissionDenied(message, status=status, code=TERMS)
+        case 404, _ if said == NOT_FOUND:
+            message = "the server has lost the session or the conversation"
+            return UpstreamError(message, status=status, code=SESSION_LOST)
+        case 403, _ if "referer" in said:
+            message = f"{said}: set referer to a page of the server's own address"
+            return PermissionDenied(message, status=status, code="referer")
+        case ((404 | 405), _):
+            message = f"{said}: base_url is not that of such a server"
+            return ProtocolError(message, status=status, possibly_billed=False)
+        case 410, _:
+            return ModelNotFound(said, status=status)
+        case 500, _:
+            said = f"{said} {hint}".rstrip()
+    return error_for_status(status, said)
+
+
+def _complaint(response: HttpResponse) -> tuple[str, str | None]:
+    """What a refusal says, in any of its shapes, and TGI's word for it if there is one."""
+    said, kind = "", None
+    if response.content_type == "text/html":
+        title = re.search(r"<title>([^<]*)", response.body.decode("utf-8", "replace"))
+        said = title[1].strip() if title else ""
+        return f"a page: {said}" if said else "a page", None
+    with suppress(ProtocolError):
+        refusal: Refusal = response.json(Refusal)
+        nested = refusal.error.message if isinstance(refusal.error, Nested) else refusal.error
+        said, kind = refusal.message or nested, refusal.error_type
+    return said or response.excerpt or f"the server answered {response.status}", kind
+
+
+# -- direct use
+
+TIMEOUT = (5.0, 60.0)
+"""Seconds for a connection, and for each read: the router's own defaults."""
+
+params = str(read_signature(H2o.create_completion, "providers.h2o"))
+"""What the provider takes, on one line."""
+
+
+def _create_completion(
+    model: str,
+    messages: list[dict[str, Any]],
+    stream: bool,
+    *,
+    id: str | None = None,
+    response_id: str | None = None,
+    base_url: str = BASE_URL,
+    **parameters: Any,
+) -> Iterator[str]:
+    """Yield the text of an answer piece by piece, over requests and without a router.
+
+    The conversation is deleted at the end, also when the caller stops early.
+
+    Args:
+        model: A name or wire id, as for the router.
+        messages: Dicts with `role` and `content`.
+        stream: Changes nothing: the text always comes in pieces.
+        id: A UUID for the message; a new one by default.
+        response_id: A UUID for the answer; a new one by default.
+        base_url: The server.
+        parameters: Those of `H2o.create_completion`.
+
+    Raises:
+        requests.exceptions.HTTPError: The server refused; `response` is its answer.
+        requests.exceptions.ChunkedEncodingError: The answer ended before its last event.
+        requests.exceptions.RequestException: All else that goes wrong on the way.
+        json.JSONDecodeError: An answer holds what is no JSON.
+    """
+    from requests.exceptions import HTTPError, RequestException
+
+    wire = _Wire()
+    try:
+        provider = H2o(base_url=base_url)
+        ids = [response_id or provider.new_id(), id or provider.new_id()]
+        provider.new_id = ids.pop
+        checked = list(check_messages(messages))
+        exchange = provider.create_completion(model, checked, stream, **parameters)
+        yield from wire.run(exchange)
+    except RouterError as error:
+        if error.code == "malformed_json":
+            raise json.JSONDecodeError(error.message, "", 0) from error
+        kind = RequestException if error.status is None else HTTPError
+        raise kind(error.message, response=wire.response) from error
+    finally:
+        wire.close()
+
+
+class _Wire:
+    """Runs one exchange over requests, which raises its own exceptions."""
+
+    def __init__(self) -> None:
+        import requests
+
+        self.response: requests.Response | None = None
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._body: Iterator[bytes] = iter(())
+        self._cleanups: list[Callable[[], HttpRequest | None]] = []
+
+    def run(self, exchange: Exchange) -> Iterator[str]:
+        from requests.exceptions import ChunkedEncodingError
+
+        finished = False
+        result: Any = None
+        while True:
+            try:
+                step = exchange.send(result)
+            except StopIteration:
+                break
+            result = None
+            match step:
+                case str():
+                    yield step
+                case Chunk():
+                    finished = finished or step.finish_reason is not None
+                case Cleanup():
+                    self._cleanups.append(step.function)
+                case HttpRequest():
+                    result = self._send(step)
+                case HttpResponse():
+                    result = next(self._body, b"")
+        if not finished:
+            raise ChunkedEncodingError("the answer ended before its last event")
+
+    def close(self) -> None:
+        """Delete what is to be deleted, as well as possible, and let go of the connections."""
+        from requests.exceptions import RequestException
+
+        with self._session:
+            if self.response is not None:
+                self.response.close()
+            for function in self._cleanups:
+                request = function()
+                with suppress(RequestException):
+                    if request is not None:
+                        self._send(request)
+
+    def _send(self, request: HttpRequest) -> HttpResponse:
+        response = self._session.request(
+            request.method,
+            request.url,
+            headers={name: header_value(value) for name, value in request.headers.items()},
+            json=request.json,
+            data=request.form,
+            stream=True,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
+        self.response = response
+        # requests joins the values of one name by commas, which cookies hold as well.
+        raw: Any = response.raw.headers
+        headers = {name.lower(): "\n".join(raw.getlist(name)) for name in raw}
+        if not request.stream or response.status_code >= 400:
+            return HttpResponse(response.status_code, headers, response.content)
+        # A read of another size than a chunk's waits until it is full.
+        self._body = response.iter_content(None if response.raw.chunked else 1)
+        return HttpResponse(response.status_code, headers, streamed=True)
