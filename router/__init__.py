@@ -43,6 +43,9 @@ from router.provider import (
     decode_json,
     provider,
 )
+from router.policy import Policy
+from router.router import Router, Stream
+from router.routes import Route
 from router.secret import Bearer, Secret
 from router.sse import COMMENT, SSE, Event, JSONLines
 from router.types import (

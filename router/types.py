@@ -206,7 +206,7 @@ class Trace(Struct, frozen=True, kw_only=True):
         rows = [
             f"{attempt.number}. {attempt.target} {attempt.outcome}"
             + (f" in {attempt.latency_ms:.0f} ms" if attempt.latency_ms is not None else "")
-            + (f": {attempt.error}" if attempt.error is not None else "")
+            + (f": {attempt.error.args[0]}" if attempt.error is not None else "")
             for attempt in self.attempts
         ]
         rows += [f"-  {skipped.target} passed over: {skipped.detail}" for skipped in self.passed_over]

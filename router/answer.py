@@ -1,0 +1,151 @@
+"""What has come of an answer so far, put together from its pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from router.types import Choice, Chunk, Completion, FinishReason, ToolCall, Trace, Usage
+
+
+class _Call:
+    """A tool call that is still coming."""
+
+    __slots__ = ("arguments", "id", "name")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def done(self) -> ToolCall:
+        return ToolCall(id=self.id, name=self.name, arguments="".join(self.arguments))
+
+
+class _Choice:
+    """A choice that is still coming."""
+
+    __slots__ = ("calls", "finish_reason", "native_finish_reason", "reasoning", "refusal", "text")
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.calls: dict[int, _Call] = {}
+        self.finish_reason: FinishReason | None = None
+        self.native_finish_reason: str | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        if chunk.text:
+            self.text.append(chunk.text)
+        if chunk.reasoning:
+            self.reasoning.append(chunk.reasoning)
+        if chunk.refusal:
+            self.refusal.append(chunk.refusal)
+        if (delta := chunk.tool_call) is not None:
+            call = self.calls.setdefault(delta.index, _Call())
+            call.id = delta.id or call.id
+            call.name = delta.name or call.name
+            call.arguments.append(delta.arguments)
+        if chunk.finish_reason is not None:
+            self.finish_reason = chunk.finish_reason
+            self.native_finish_reason = chunk.native_finish_reason
+
+    def done(self, index: int) -> Choice:
+        return Choice(
+            index=index,
+            text="".join(self.text),
+            reasoning="".join(self.reasoning),
+            refusal="".join(self.refusal),
+            tool_calls=tuple(self.calls[key].done() for key in sorted(self.calls)),
+            finish_reason=self.finish_reason,
+            native_finish_reason=self.native_finish_reason,
+        )
+
+
+class Answer:
+    """The pieces of one attempt.
+
+    Attributes:
+        has_content: Whether anything of the answer has come (not a role, not a keep-alive).
+        finished: Whether every choice that was begun has its finish reason.
+        ignored: How many pieces came after their choice's finish reason, and were left out.
+    """
+
+    __slots__ = (
+        "_choices",
+        "_first",
+        "finished",
+        "has_content",
+        "id",
+        "ignored",
+        "model",
+        "raw",
+        "usage",
+    )
+
+    def __init__(self) -> None:
+        self._first = _Choice()
+        self._choices = {0: self._first}
+        self.finished = False
+        self.has_content = False
+        self.ignored = 0
+        self.id: str | None = None
+        self.model: str | None = None
+        self.usage: Usage | None = None
+        self.raw: Any = None
+
+    def add_text(self, text: str) -> bool:
+        """Take a piece of text of the first choice; whether it belongs to the answer."""
+        if self._first.finish_reason is not None:
+            self.ignored += 1
+            return False
+        if not text:
+            return False
+        self._first.text.append(text)
+        self.has_content = True
+        return True
+
+    def add(self, chunk: Chunk) -> bool:
+        """Take a chunk; whether it is to be delivered."""
+        self.id = chunk.id or self.id
+        self.model = chunk.model or self.model
+        if chunk.raw is not None:
+            self.raw = chunk.raw
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        choice = self._choices.get(chunk.index)
+        if choice is None:
+            choice = self._choices[chunk.index] = _Choice()
+        has_content = chunk.has_content
+        if choice.finish_reason is not None and (has_content or chunk.finish_reason is not None):
+            self.ignored += 1
+            return False
+        choice.add(chunk)
+        self.has_content = self.has_content or has_content
+        if chunk.finish_reason is not None:
+            self.finished = all(c.finish_reason is not None for c in self._choices.values())
+        elif has_content:
+            self.finished = False
+        return has_content or chunk.finish_reason is not None or chunk.usage is not None
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice so far."""
+        return "".join(self._first.text)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return self._first.finish_reason
+
+    def completion(self, target: str, model: str, trace: Trace) -> Completion:
+        """What has come, as a completion."""
+        return Completion(
+            choices=tuple(self._choices[index].done(index) for index in sorted(self._choices)),
+            target=target,
+            model=self.model or model,
+            trace=trace,
+            id=self.id,
+            usage=self.usage,
+            cost_usd=trace.attempts[-1].cost_usd if trace.attempts else None,
+            raw=self.raw,
+        )

@@ -1,0 +1,204 @@
+"""What `Router` and `AsyncRouter` have in common: everything but how a call is driven."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+from msgspec import Struct
+
+from router.catalog import Catalog
+from router.errors import BadRequest, ConfigError
+from router.events import CLOSE_FAILED, Log
+from router.exchange import Extras
+from router.flow import Job, Journal
+from router.messages import Message, check_messages
+from router.parameters import Parameters
+from router.plan import Planner, targets_of
+from router.plugins import PluginHost, PluginInfo, Selection
+from router.policy import Policy
+from router.report import Report
+from router.routes import Route, check_routes
+from router.transport.settings import TransportSettings
+from router.types import Model, Target
+
+Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
+ModelArgument: TypeAlias = str | Target | Sequence[str | Target]
+PolicyArgument: TypeAlias = Policy | Mapping[str, Any] | None
+
+
+class Prepared(Struct, kw_only=True):
+    """A call, checked and planned, with all that driving it needs."""
+
+    job: Job
+    messages: tuple[Message, ...]
+    extras: Extras
+    report: Report
+    journal: Journal
+    started: float
+    deadline: float | None
+
+
+class BaseRouter:
+    """Plugins, names, parameters, policy; see `Router` for the arguments."""
+
+    def __init__(
+        self,
+        plugins: Iterable[Any] = (),
+        *,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        routes: Mapping[str, Route | Sequence[str | Target]] | None = None,
+        order: Sequence[str] = (),
+        policy: PolicyArgument = None,
+        allow: Iterable[str] | None = None,
+        block: Iterable[str] | None = None,
+        strict: bool = False,
+        trust_env: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        clock: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        self.policy = Policy().with_changes(policy)
+        self._log = Log()
+        self.clock = clock
+        self._new_id = new_id
+        self._closed = False
+        self._transport_settings = TransportSettings(
+            trust_env=trust_env, proxies=dict(proxies or {}), verify=verify
+        )
+        self._host = PluginHost(
+            Selection.make(allow, block, environ), settings or {}, strict=strict, log=self._log
+        )
+        for plugin in plugins:
+            self._host.register(plugin)
+        self._host.configure()
+        if strict:
+            self._host.load_all()
+        self._catalog = Catalog(self._host, order)
+        self._planner = Planner(self._catalog)
+        self._routes = check_routes(routes or {}, self._catalog, self._host)
+
+    @classmethod
+    def from_config(cls, path: str | Path, **arguments: Any) -> Self:
+        """A router as a file says, whose form docs/configuration.md describes.
+
+        The file is read from where it is said to be, and nowhere else. `arguments` are those of
+        the constructor; what is given here wins over the file.
+
+        Raises:
+            ConfigError: The file cannot be read, or something in it is wrong: all of it is
+                checked, and every fault is named with file, key and what was expected.
+        """
+        from router.config import load
+
+        return cls(**{**load(Path(path)).arguments(), **arguments})
+
+    # -- what there is
+
+    @property
+    def plugins(self) -> list[PluginInfo]:
+        """All plugins that were found, the broken and the blocked ones with the reason."""
+        return self._host.infos
+
+    def register(self, plugin: Any, name: str | None = None, *, replace: bool = False) -> PluginInfo:
+        """Register a plugin, a provider, or a function decorated with `@provider`.
+
+        Args:
+            plugin: What to register.
+            name: Its name; a provider's own by default.
+            replace: Whether it takes the place of an installed or registered one of its name.
+
+        Raises:
+            ConfigError: Its name is taken, by a plugin, a provider or a route.
+            PluginLoadError: It breaks the contract.
+        """
+        info = self._host.register(plugin, name, replace=replace)
+        self._routes = check_routes(self._routes, self._catalog, self._host)
+        return info
+
+    def models(self, provider: str | None = None) -> list[Model]:
+        """The models of one provider, or of all of them.
+
+        Raises:
+            ModelNotFound: There is no such provider.
+            PluginError: Its plugin is broken or blocked.
+        """
+        return self._catalog.models(provider)
+
+    def parameters(self, name: str) -> Parameters:
+        """What a provider takes (`"h2o"`), or one of its models (`"h2o/falcon-7b"`).
+
+        `str()` of it is one line; `.json_schema()` gives JSON Schema.
+
+        Raises:
+            ModelNotFound: There is no such provider or model.
+            PluginError: The plugin is broken or blocked.
+        """
+        if "/" not in name and name in self._host.names():
+            return self._catalog.provider(name).parameters
+        target = self._catalog.resolve(name)
+        registered = self._catalog.provider(target.provider)
+        return self._catalog.parameters(registered, self._catalog.find(registered, target.model))
+
+    # -- calls
+
+    def _prepare(
+        self,
+        model: ModelArgument,
+        messages: Messages,
+        stream: bool,
+        policy: PolicyArgument,
+        extra_body: Mapping[str, Any] | None,
+        extra_headers: Mapping[str, str] | None,
+        parameters: Mapping[str, Any],
+    ) -> Prepared:
+        """Check and plan a call; nothing is sent."""
+        started = self.clock()
+        if self._closed:
+            raise ConfigError("this router is closed")
+        checked = check_messages(messages)
+        if not isinstance(stream, bool):
+            raise BadRequest(f"stream is True or False, not {type(stream).__name__}")
+        extras = Extras(body=extra_body, headers=_check_headers(extra_headers))
+        route = self._routes.get(model) if isinstance(model, str) else None
+        chosen = self.policy.with_changes(route.policy if route else None).with_changes(policy)
+        request_id = self._new_id()
+        job = self._planner.plan(
+            targets_of(route.ordered() if route else model, self._catalog),
+            parameters,
+            request_id=request_id,
+            stream=stream,
+            policy=chosen,
+            extras=extras,
+        )
+        report = Report(request_id, self._log, self._host)
+        report.planned(job)
+        return Prepared(
+            job=job,
+            messages=checked,
+            extras=extras,
+            report=report,
+            journal=Journal(job, started, report),
+            started=started,
+            deadline=None if chosen.deadline is None else started + chosen.deadline,
+        )
+
+    def _close_providers(self) -> None:
+        for registered, error in self._host.close():
+            self._log.warning(
+                CLOSE_FAILED, provider=registered.name, error_type=type(error).__name__
+            )
+
+
+def _check_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    for name, value in (headers or {}).items():
+        if not isinstance(value, str) or not f"{name}{value}".isprintable():
+            raise BadRequest(f"extra_headers: {name[:40]!r} is no header that can be sent")
+    return headers

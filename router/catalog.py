@@ -1,0 +1,128 @@
+"""Models and targets by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from router.errors import ConfigError, ModelNotFound
+from router.parameters import Parameters, close_matches
+from router.plugins import PluginHost, Registered
+from router.types import Model, Target
+
+
+class Catalog:
+    """What the providers of a host serve, and what a name means.
+
+    Args:
+        host: The plugins.
+        order: Names of providers, best first: which of several that serve a bare name is meant.
+    """
+
+    def __init__(self, host: PluginHost, order: Sequence[str] = ()) -> None:
+        self._host = host
+        self._order = {name: rank for rank, name in enumerate(order)}
+        if unknown := self._order.keys() - host.names():
+            raise ConfigError(f"order names unknown providers: {', '.join(sorted(unknown))}")
+
+    def models(self, provider: str | None = None) -> list[Model]:
+        """The models of one provider, or of all, each with its provider's name.
+
+        Raises:
+            ModelNotFound: There is no such provider.
+            PluginError: Its plugin is broken or blocked.
+        """
+        found = self._host.all() if provider is None else [self.provider(provider)]
+        return [
+            msgspec.structs.replace(model, provider=registered.name)
+            for registered in found
+            for model in registered.models
+        ]
+
+    def provider(self, name: str) -> Registered:
+        """The provider of a name.
+
+        Raises:
+            ModelNotFound: There is none; names the close ones.
+            PluginError: Its plugin is broken or blocked.
+        """
+        registered = self._host.get(name)
+        if registered is None:
+            raise ModelNotFound(f"no provider is called {name!r}{_hint(name, self._host.names())}")
+        return registered
+
+    def resolve(self, name: str) -> Target:
+        """The target that a name means: `provider/model`, or a model that one provider serves.
+
+        Raises:
+            ModelNotFound: Nothing has the name, or several providers and no order ranks them.
+            PluginError: The plugin that it names is broken or blocked.
+        """
+        head, slash, tail = name.partition("/")
+        if slash and head in self._host.names():
+            registered = self.provider(head)
+            return Target(head, self.find(registered, tail).id)
+        serving = [r for r in self._host.all() if _advertised(r, name) is not None]
+        if not serving:
+            raise ModelNotFound(f"no provider serves {name!r}{_hint(name, self._known_names())}")
+        return self._choose(name, serving)
+
+    def find(self, registered: Registered, name: str) -> Model:
+        """A provider's model by id or alias; an unlisted one where the provider takes any.
+
+        Raises:
+            ModelNotFound: The provider serves no such model; names the close ones.
+        """
+        model = _advertised(registered, name)
+        if model is not None:
+            return model
+        if registered.provider.open_models and name:
+            return Model(id=name)
+        known = [each for model in registered.models for each in (model.id, *model.aliases)]
+        serves = f" (it serves {', '.join(known[:8])})" if known else ""
+        raise ModelNotFound(
+            f"{registered.name} serves no {name!r}{_hint(name, known) or serves}",
+            provider=registered.name,
+        )
+
+    def parameters(self, registered: Registered, model: Model | None) -> Parameters:
+        """What a provider takes, less what the model lacks, by the model's names for it."""
+        if model is None or not (model.without or model.renames):
+            return registered.parameters
+        return registered.parameters.without(model.without, model.renames)
+
+    def _choose(self, name: str, serving: list[Registered]) -> Target:
+        ranked = [registered for registered in serving if registered.name in self._order]
+        if len(serving) > 1 and not ranked:
+            names = [f"{registered.name}/{name}" for registered in serving]
+            raise ModelNotFound(
+                f"{len(serving)} providers serve {name!r}: name one of {', '.join(names)}, "
+                f"or rank them with Router(order=[...])",
+                code="ambiguous",
+            )
+        chosen = serving[0]
+        if len(serving) > 1:
+            chosen = min(ranked, key=lambda registered: self._order[registered.name])
+        return Target(chosen.name, self.find(chosen, name).id)
+
+    def _known_names(self) -> list[str]:
+        models = self.models()
+        return [
+            known
+            for model in models
+            for each in (model.id, *model.aliases)
+            for known in (each, f"{model.provider}/{each}")
+        ]
+
+
+def _advertised(registered: Registered, name: str) -> Model | None:
+    for model in registered.models:
+        if name == model.id or name in model.aliases:
+            return model
+    return None
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = close_matches(name, known)
+    return f": did you mean {' or '.join(close)}?" if close else ""

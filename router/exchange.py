@@ -1,0 +1,225 @@
+"""One attempt's exchange: a provider's steps, checked and noted, without any I/O.
+
+The generator of `run()` stands between a provider's generator and a driver. It yields what the
+driver has to do (send, read, call, share) and the pieces to deliver, and it holds all rules that
+are the same in the sync and the async router: the contract's types, `extra_body`, the end of a
+stream, what an error is told beside its message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from router.answer import Answer
+from router.errors import ConnectionLost, PluginError, ProtocolError, RouterError
+from router.foreign import translate
+from router.headers import request_id, retry_after
+from router.provider import (
+    Call,
+    Cleanup,
+    HttpRequest,
+    HttpResponse,
+    Provider,
+    Shared,
+    is_generator,
+)
+from router.secret import Secret
+from router.types import Chunk
+
+MAX_UPSTREAM_TEXT = 2048
+"""The most characters of an error message that may come from upstream."""
+
+Action: TypeAlias = str | Chunk | HttpRequest | HttpResponse | Call | Shared
+
+
+class Extras(Struct, frozen=True, kw_only=True):
+    """What the caller adds to the requests themselves, past the provider's parameters."""
+
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] | None = None
+
+
+class Notes:
+    """What an exchange leaves behind beside its answer.
+
+    Attributes:
+        status, request_id: Of the last response.
+        cleanups: Functions to be called at the end, in the order of their steps.
+        responses: The streamed responses, to be closed at the end.
+    """
+
+    __slots__ = ("cleanups", "headers", "read_a_stream", "request_id", "responses", "secrets", "status")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.request_id: str | None = None
+        self.cleanups: list[Callable[[], HttpRequest | None]] = []
+        self.responses: list[HttpResponse] = []
+        self.secrets: list[Secret] = []
+        self.read_a_stream = False
+
+    def sends(self, request: HttpRequest) -> None:
+        self.secrets += [value for value in request.headers.values() if isinstance(value, Secret)]
+
+    def received(self, response: HttpResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.request_id = request_id(response.headers) or self.request_id
+        if response.streamed:
+            self.responses.append(response)
+
+    def scrub(self, text: str) -> str:
+        """The text without the keys that were sent, and not longer than it should be."""
+        for secret in self.secrets:
+            text = text.replace(secret.reveal(), repr(secret))
+        return text[:MAX_UPSTREAM_TEXT]
+
+    def complete(self, error: RouterError, now: float) -> RouterError:
+        """Tell an error what the provider could not know, and drop what it must not tell.
+
+        What it was made from may hold a URL or a header and goes; the bug of a plugin's author,
+        who wants to see it, stays.
+        """
+        error.args = (self.scrub(error.message), *error.args[1:])
+        error.request_id = error.request_id or self.request_id
+        if error.status is None and self.status is not None and self.status >= 400:
+            error.status = self.status
+        if error.retry_after is None and error.status is not None and error.status >= 400:
+            error.retry_after = retry_after(self.headers, now)
+        if not isinstance(error, PluginError):
+            error.__cause__ = error.__context__ = None
+        return error
+
+
+def run(
+    provider: Provider,
+    start: Callable[[], Any],
+    answer: Answer,
+    notes: Notes,
+    extras: Extras,
+) -> Generator[Action, Any, None]:
+    """Run one exchange.
+
+    Args:
+        provider: Whose exchange it is.
+        start: Calls its `create_completion`.
+        answer: Takes the pieces.
+        notes: Takes the rest.
+        extras: The caller's additions to the requests.
+
+    Raises:
+        RouterError: The exchange failed; whatever the provider raised is translated.
+    """
+    steps = _steps(provider, start)
+    try:
+        yield from _advance(provider, steps, answer, notes, extras)
+    finally:
+        steps.close()
+    if notes.read_a_stream and not answer.finished:
+        raise ConnectionLost("the answer ended before its finish reason: it was cut", code="truncated")
+
+
+def _advance(
+    provider: Provider,
+    steps: Generator[Any, Any, None],
+    answer: Answer,
+    notes: Notes,
+    extras: Extras,
+) -> Generator[Action, Any, None]:
+    result: Any = None
+    failure: RouterError | None = None
+    while True:
+        try:
+            step = steps.send(result) if failure is None else steps.throw(failure)
+        except StopIteration:
+            return
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # whatever a plugin raises is contained, SystemExit too
+            if answer.finished:
+                return
+            raise translate(error) from error
+        result = failure = None
+        if isinstance(step, str):
+            if answer.add_text(step):
+                yield step
+        elif isinstance(step, Chunk):
+            if answer.add(step) or not answer.has_content:
+                yield step
+        elif isinstance(step, Cleanup):
+            notes.cleanups.append(step.function)
+        else:
+            try:
+                result = yield _action(provider, step, notes, extras)
+            except RouterError as error:
+                failure = error
+                continue
+            if isinstance(result, HttpResponse):
+                notes.received(result)
+
+
+def _action(provider: Provider, step: Any, notes: Notes, extras: Extras) -> Action:
+    """What a step other than a piece asks the driver to do."""
+    if not provider.does_io:
+        match step:
+            case HttpRequest():
+                _add_extras(step, extras)
+                notes.sends(step)
+                return step
+            case HttpResponse():
+                notes.read_a_stream = True
+                return step
+            case Call() | Shared():
+                return step
+    raise ProtocolError(
+        f"the provider {provider.name} yielded {type(step).__name__}, "
+        f"which is no step of a {'blocking' if provider.does_io else 'wire'} provider",
+        possibly_billed=True,
+    )
+
+
+def _steps(provider: Provider, start: Callable[[], Any]) -> Generator[Any, Any, None]:
+    """A generator of steps, from whatever the provider's function returns."""
+    answer = start()
+    if is_generator(answer):
+        return answer  # type: ignore[no-any-return]  # checked by the line above
+    return _pieces(provider, answer)
+
+
+def _pieces(provider: Provider, answer: Any) -> Generator[Any, Any, None]:
+    """Of a function that returns its text, or an iterator of pieces, and is no generator."""
+    if isinstance(answer, str | Chunk):
+        yield answer
+        return
+    if not isinstance(answer, Iterable) or isinstance(answer, bytes | Mapping):
+        raise ProtocolError(
+            f"the provider {provider.name} returned {type(answer).__name__}, not pieces of text"
+        )
+    yield from answer
+
+
+def _add_extras(request: HttpRequest, extras: Extras) -> None:
+    if request.auxiliary:
+        return
+    if extras.headers:
+        given = {name.lower() for name in extras.headers}
+        kept = {name: v for name, v in request.headers.items() if name.lower() not in given}
+        request.headers = {**kept, **extras.headers}
+    if extras.body and isinstance(request.json, Mapping):
+        request.json = merge(request.json, extras.body)
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for name, value in changes.items():
+        under = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            merged[name] = merge(under, value)
+        else:
+            merged[name] = value
+    return merged

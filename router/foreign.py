@@ -1,0 +1,130 @@
+"""Exceptions of other people's code, translated to the router's errors in one place.
+
+By type and table, most specific first; never by a message's text, and never with it where it may
+hold a URL, a header or a key.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import sys
+
+from router.errors import (
+    ConfigError,
+    ConnectFailed,
+    ConnectionLost,
+    PluginError,
+    ProtocolError,
+    RouterError,
+    Timeout,
+    TLSFailed,
+    TransportError,
+    error_for_status,
+)
+
+LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Our own machine is out of something: no upstream is to blame."""
+
+_NETWORK_LIBRARIES = frozenset({"requests", "urllib3", "aiohttp", "httpx", "httpcore", "http"})
+
+
+def translate(error: BaseException) -> RouterError:
+    """The router's error for what a provider raised, or what a library below raised.
+
+    A `RouterError` comes back as it is. What is unknown is a `PluginError` that names the type.
+    """
+    if isinstance(error, RouterError):
+        return error
+    if isinstance(error, OSError) and (found := _os_error(error)) is not None:
+        return found
+    if "requests" in sys.modules and (found := _requests_error(error)) is not None:
+        return found
+    kind = type(error)
+    if kind.__module__.partition(".")[0] in _NETWORK_LIBRARIES:
+        return TransportError(f"{kind.__module__}.{kind.__qualname__}", possibly_billed=True)
+    text = str(error)
+    return PluginError(f"{kind.__qualname__}: {text}" if text else kind.__qualname__)
+
+
+def _os_error(error: OSError) -> RouterError | None:
+    if error.errno in LOCAL_ERRNOS:
+        return ConnectFailed(f"this machine is out of resources ({error.strerror})", code="local")
+    match error:
+        case socket.gaierror():
+            return ConnectFailed("the host's name cannot be resolved")
+        case ssl.SSLError():
+            return TLSFailed(f"the TLS handshake failed: {tls_reason(error)}")
+        case ConnectionRefusedError():
+            return ConnectFailed("the connection was refused")
+        case ConnectionError():
+            return ConnectionLost("the connection was cut")
+        case TimeoutError():
+            return Timeout("the operation timed out", phase="total")
+    return None
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What is wrong with the certificate or the handshake, without the host's name."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message or "the certificate cannot be verified"
+    return (error.reason or type(error).__name__).lower().replace("_", " ")
+
+
+def _requests_error(error: BaseException) -> RouterError | None:
+    """For blocking providers, which may use requests themselves."""
+    from requests import exceptions as known
+
+    match error:
+        case known.HTTPError() if error.response is not None:
+            status = error.response.status_code
+            return error_for_status(status, f"the server answered {status}")
+        case known.SSLError():
+            return TLSFailed("the TLS handshake failed")
+        case known.ConnectTimeout():
+            return Timeout("no connection in time", phase="connect")
+        case known.Timeout():
+            return Timeout("no answer in time", phase="total")
+        case known.ChunkedEncodingError():
+            return ConnectionLost("the connection was cut in the middle of the answer")
+        case known.JSONDecodeError():
+            return ProtocolError("the answer is no JSON")
+        case known.ConnectionError():
+            return _connection_error(error)
+        case known.ContentDecodingError():
+            return ProtocolError("the answer's compression is broken")
+        case known.InvalidURL() | known.MissingSchema() | known.InvalidSchema():
+            return ConfigError("the URL is not one that can be asked")
+        case known.InvalidHeader():
+            return ConfigError("a header holds characters that no header may carry")
+        case known.RequestException():
+            return TransportError(type(error).__name__, possibly_billed=True)
+    return None
+
+
+def _connection_error(error: BaseException) -> RouterError:
+    """Never connected, or cut: told by the exception that urllib3 gave as the reason."""
+    from urllib3 import exceptions as below
+
+    for cause in chain(error):
+        if isinstance(cause, below.NameResolutionError):
+            return ConnectFailed("the host's name cannot be resolved")
+        if isinstance(cause, below.NewConnectionError):
+            return ConnectFailed("no connection could be made")
+        if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
+            return ConnectFailed(f"this machine is out of resources ({cause.strerror})", code="local")
+    return ConnectionLost("the connection was cut")
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """An exception, what it was made from, and what it was raised from or during."""
+    seen: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue:
+        current = queue.pop(0)
+        if isinstance(current, BaseException) and current not in seen:
+            seen.append(current)
+            queue += [*current.args, getattr(current, "reason", None)]
+            queue += [current.__cause__, current.__context__]
+    return seen

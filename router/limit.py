@@ -1,0 +1,70 @@
+"""The instant at which a running attempt is cut; no clock of its own."""
+
+from __future__ import annotations
+
+from router.errors import DeadlineExceeded, Phase, RouterError, Timeout
+from router.policy import Policy
+
+AFTER_FINISH = 2.0
+"""Seconds left to a stream after its finish reason, for the usage and the end: the answer is
+whole by then, so silence is only waited out for what some servers send late."""
+
+
+class Limit:
+    """When the attempt that holds it is cut, and why. All times are of one monotonic clock.
+
+    Attributes:
+        until: The instant; the transports read it at every wait.
+        deadline: That of the whole call, or `None`.
+    """
+
+    __slots__ = ("_connect", "_first_token", "_idle", "_phase", "_total", "deadline", "until")
+
+    def __init__(self, policy: Policy, now: float, deadline: float | None, *, streamed: bool) -> None:
+        self.deadline = deadline
+        self._connect = policy.connect
+        self._first_token = policy.first_token
+        self._idle = policy.idle
+        total = now + policy.total
+        self._total = total if deadline is None else min(total, deadline)
+        self._phase: Phase = "total"
+        self.until = self._total
+        if streamed:
+            self._set(now + policy.first_token, "first_token")
+
+    def connect_until(self, now: float) -> float:
+        """When a connection that is begun now has to stand."""
+        return min(now + self._connect, self.until)
+
+    def alive(self, now: float) -> None:
+        """A piece came, or a keep-alive after the first content."""
+        if self._phase != "total":
+            self._set(now + self._idle, "idle")
+
+    def ping(self, now: float) -> None:
+        """A keep-alive came: it resets the idle limit, not that of the first token."""
+        if self._phase == "idle":
+            self._set(now + self._idle, "idle")
+
+    def finish(self, now: float) -> None:
+        """The finish reason came."""
+        self.until = min(self.until, now + AFTER_FINISH)
+
+    def error(self, now: float, *, connecting: bool = False) -> RouterError:
+        """What the limit that ran out is called."""
+        if self.deadline is not None and now >= self.deadline:
+            return DeadlineExceeded("the deadline of the call has passed", possibly_billed=not connecting)
+        if connecting:
+            return Timeout(f"no connection within {self._connect:g} s", phase="connect")
+        match self._phase:
+            case "first_token":
+                message = f"no content within {self._first_token:g} s"
+            case "idle":
+                message = f"silent for {self._idle:g} s in the middle of the answer"
+            case _:
+                message = "the attempt took longer than its limit"
+        return Timeout(message, phase=self._phase)
+
+    def _set(self, until: float, phase: Phase) -> None:
+        self.until = min(until, self._total)
+        self._phase = phase

@@ -1,0 +1,418 @@
+"""Sync HTTP over requests, with limits that hold however slowly a server trickles.
+
+The timeout of requests is one for each `recv`, so a server that sends a byte now and then is
+never cut. Here every `recv` gets what is left of the limit as its timeout. To do so the sockets
+are of a class of ours, which looks the limit up at each read; requests' `HTTPAdapter` is given
+connections that make such sockets. A limit is therefore exact, without a watching thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import certifi
+import urllib3
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from router.errors import (
+    Cancelled,
+    ConnectFailed,
+    ConnectionLost,
+    ProtocolError,
+    RouterError,
+    TLSFailed,
+    TransportError,
+)
+from router.foreign import LOCAL_ERRNOS, chain, tls_reason
+from router.limit import Limit
+from router.provider import HttpRequest, HttpResponse
+from router.transport.body import encode, wire_headers
+from router.transport.settings import (
+    MAX_BODY_BYTES,
+    MAX_ERROR_BYTES,
+    POOL_SIZE,
+    READ_BYTES,
+    TransportSettings,
+)
+
+_LEAST = 1e-6
+"""A timeout of zero would make a socket non-blocking."""
+
+_DRAIN_SECONDS = 0.005
+"""How long the end marker of a whole answer is waited for: it is sent right behind the answer."""
+
+
+class Exchange:
+    """What one running request is, to the sockets under it: its limit, and how far it came.
+
+    Attributes:
+        limit: Read at every wait.
+        connected: Whether this request made a connection of its own.
+        sending: Whether the request may have left this machine.
+        cancelled: Whether another thread asked for its end.
+    """
+
+    __slots__ = ("cancelled", "connected", "connecting_until", "limit", "sending", "socket")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.connected = False
+        self.connecting_until = 0.0
+        self.sending = False
+        self.cancelled = False
+        self.socket: socket.socket | None = None
+
+    def remaining(self) -> float:
+        """Seconds until the limit, as a socket's timeout."""
+        if self.cancelled:
+            raise OSError(errno.ECANCELED, "cancelled")
+        return max(self.limit.until - time.monotonic(), _LEAST)
+
+    def cancel(self) -> None:
+        """End a wait of another thread: its read fails at once."""
+        self.cancelled = True
+        if (held := self.socket) is not None:
+            try:
+                held.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return
+
+
+class _Limited:
+    """A socket that waits for no longer than the limit of the request that uses it."""
+
+    exchange: Exchange | None = None
+
+    def recv_into(self, *arguments: Any, **named: Any) -> int:
+        if self.exchange is not None:
+            self.settimeout(self.exchange.remaining())  # type: ignore[attr-defined]  # a mixin for sockets
+        return super().recv_into(*arguments, **named)  # type: ignore[misc,no-any-return]  # likewise
+
+    def sendall(self, *arguments: Any) -> None:
+        if self.exchange is not None:
+            self.settimeout(self.exchange.remaining())  # type: ignore[attr-defined]  # likewise
+        super().sendall(*arguments)  # type: ignore[misc]  # likewise
+
+
+class _Socket(_Limited, socket.socket):
+    """A plain one."""
+
+
+class _TLSSocket(_Limited, ssl.SSLSocket):
+    """One under TLS."""
+
+
+class _Current(threading.local):
+    """The request that this thread is sending: how it is told to a pooled connection."""
+
+    exchange: Exchange | None = None
+
+
+_current = _Current()
+"""Per thread and set only while a request is being sent; no state of any router."""
+
+
+class _Connection:
+    """A connection whose sockets keep the limit of the request that uses them."""
+
+    def _new_conn(self) -> socket.socket:
+        exchange = _current.exchange
+        assert exchange is not None
+        exchange.connected = True
+        exchange.connecting_until = exchange.limit.connect_until(time.monotonic())
+        return _connect(self, exchange)
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # a mixin for urllib3's connections
+        self._take(_current.exchange)
+
+    def putrequest(self, *arguments: Any, **named: Any) -> None:
+        exchange = _current.exchange
+        if self.sock is not None:
+            self._take(exchange)
+        super().putrequest(*arguments, **named)  # type: ignore[misc]  # likewise
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        if _current.exchange is not None:
+            _current.exchange.sending = True
+        super().send(data)  # type: ignore[misc]  # likewise
+
+    def _take(self, exchange: Exchange | None) -> None:
+        if exchange is not None and isinstance(self.sock, _Limited):
+            self.sock.exchange = exchange
+            exchange.socket = self.sock  # type: ignore[assignment]  # a _Limited is always a socket
+
+    sock: Any
+
+
+class _HTTPConnection(_Connection, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+def _connect(connection: Any, exchange: Exchange) -> socket.socket:
+    """Connect to any of the host's addresses, within one limit for all of them."""
+    try:
+        found = socket.getaddrinfo(
+            connection._dns_host, connection.port, socket.AF_UNSPEC, socket.SOCK_STREAM
+        )
+    except (OSError, UnicodeError) as error:
+        raise NameResolutionError(connection.host, connection, error) from None  # type: ignore[arg-type]  # a UnicodeError is told likewise
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in found:
+        made = None
+        try:
+            made = _Socket(family, kind, protocol)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            made.settimeout(_until(exchange.connecting_until))
+            made.connect(address)
+            made.settimeout(_until(exchange.connecting_until))
+            return made
+        except OSError as error:
+            failure = error
+            if made is not None:
+                made.close()
+    raise NewConnectionError(connection, str(failure)) from failure
+
+
+def _until(instant: float) -> float:
+    return max(instant - time.monotonic(), _LEAST)
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter, with our connections and one TLS context for all of them."""
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self._context = _tls_context(settings)
+        super().__init__(pool_connections=32, pool_maxsize=POOL_SIZE)
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        super().init_poolmanager(*arguments, **named, ssl_context=self._context)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **named, ssl_context=self._context)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the context holds the certificates already, loaded once for all."""
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        host, _ = super().build_connection_pool_key_attributes(request, True, cert)
+        return host, {"ssl_context": self._context}
+
+
+def _tls_context(settings: TransportSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TLSSocket
+    if settings.verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    path = settings.certificates() or certifi.where()
+    folder = Path(path).is_dir()
+    context.load_verify_locations(
+        cafile=None if folder else path, capath=path if folder else None
+    )
+    return context
+
+
+class BlockingTransport:
+    """Sends requests in the caller's thread; safe under threads."""
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self._settings = settings
+        self._adapter = _Adapter(settings)
+
+    def send(self, request: HttpRequest, exchange: Exchange) -> HttpResponse:
+        """Send a request and read its headers, and its body unless that is streamed.
+
+        Raises:
+            RouterError: One of the transport's kinds, Timeout, DeadlineExceeded, ProtocolError,
+                Cancelled.
+        """
+        failure: RouterError
+        try:
+            return self._send(request, exchange)
+        except RouterError as error:
+            failure = error
+        except Exception as error:  # whatever the libraries below raise is told by table
+            failure = self._translate(error, exchange)
+        # Raised here, where no frame holds the revealed headers.
+        raise failure.with_traceback(None) from None
+
+    def read(self, response: HttpResponse, exchange: Exchange) -> bytes:
+        """The next bytes of a streamed body, `b""` at its end.
+
+        Raises:
+            RouterError: As `send`.
+        """
+        failure: RouterError
+        try:
+            data: bytes = response.source.read1(READ_BYTES, decode_content=True)
+            return data
+        except RouterError as error:
+            failure = error
+        except Exception as error:  # likewise
+            failure = self._translate(error, exchange)
+        raise failure.with_traceback(None) from None
+
+    def finish(self, response: HttpResponse, exchange: Exchange, *, drain: bool) -> None:
+        """Close a streamed body; its connection is kept where the body was read to its end.
+
+        Args:
+            response: The response.
+            exchange: What read it.
+            drain: Whether the answer is whole, so that what is left is at most an end marker:
+                then a moment is given to it, since a new connection would cost more.
+        """
+        raw, response.source = response.source, None
+        if raw is None:
+            return
+        try:
+            if drain and not raw.isclosed():
+                exchange.limit.until = time.monotonic() + _DRAIN_SECONDS
+                raw.read1(READ_BYTES, decode_content=False)
+                raw.read1(READ_BYTES, decode_content=False)
+        except Exception:  # a connection that is not at its end is closed, whatever the reason
+            pass
+        finally:
+            raw.close()
+            raw.release_conn()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._adapter.close()
+
+    def _send(self, request: HttpRequest, exchange: Exchange) -> HttpResponse:
+        prepared = _prepare(request)
+        proxy = self._settings.proxy_for(request.url)
+        _current.exchange = exchange
+        try:
+            raw: Any = self._adapter.send(
+                prepared,
+                stream=True,
+                timeout=exchange.remaining(),
+                proxies={"http": proxy, "https": proxy} if proxy else None,
+            ).raw
+        finally:
+            _current.exchange = None
+        headers = {
+            name.lower(): value for name, value in _joined(raw.headers)
+        }
+        if request.stream and raw.status < 400:
+            return HttpResponse(raw.status, headers, streamed=True, source=raw)
+        limit = MAX_BODY_BYTES if raw.status < 400 else MAX_ERROR_BYTES
+        try:
+            return HttpResponse(raw.status, headers, _read_whole(raw, limit))
+        finally:
+            raw.close()
+            raw.release_conn()
+
+    def _translate(self, error: BaseException, exchange: Exchange) -> RouterError:
+        """What an exception of requests, urllib3, http.client or a socket is to us."""
+        now = time.monotonic()
+        causes = chain(error)
+        if exchange.cancelled:
+            return Cancelled("closed by the caller")
+        connecting = exchange.connected and not exchange.sending
+        if any(isinstance(cause, TimeoutError) for cause in causes):
+            return exchange.limit.error(now, connecting=connecting)
+        for cause in causes:
+            if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
+                return ConnectFailed(
+                    f"this machine is out of resources ({cause.strerror})", code="local"
+                )
+            if isinstance(cause, ssl.SSLError) and connecting:
+                return TLSFailed(f"the TLS handshake failed: {tls_reason(cause)}")
+            if isinstance(cause, NameResolutionError):
+                return ConnectFailed(
+                    "the host's name cannot be resolved" + self._settings.connection_hint()
+                )
+            if isinstance(cause, urllib3.exceptions.DecodeError):
+                return ProtocolError("the answer's compression is broken")
+            if isinstance(cause, http.client.HTTPException) and not isinstance(
+                cause, http.client.RemoteDisconnected | http.client.IncompleteRead
+            ):
+                return ProtocolError(f"the answer is no HTTP ({type(cause).__name__})")
+        if connecting:
+            return ConnectFailed(_why(causes) + self._settings.connection_hint())
+        if exchange.sending:
+            return ConnectionLost(
+                "the connection was cut before the answer was whole",
+                stale=not exchange.connected,
+            )
+        return TransportError(f"the request could not be sent: {type(error).__name__}")
+
+
+def _prepare(request: HttpRequest) -> PreparedRequest:
+    """The request as requests has it, made by hand: a Session costs as much again."""
+    body, content_type = encode(request)
+    prepared = PreparedRequest()
+    prepared.method = request.method
+    prepared.url = request.url
+    headers = wire_headers(request, content_type)
+    if body is not None or request.method not in ("GET", "HEAD"):
+        headers["Content-Length"] = str(len(body or b""))
+    prepared.headers = CaseInsensitiveDict(headers)
+    prepared.body = body
+    return prepared
+
+
+def _joined(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Headers of one name joined by a line feed, which no value holds."""
+    items: dict[str, list[str]] = {}
+    for name, value in headers.iteritems():  # type: ignore[attr-defined]  # urllib3's HTTPHeaderDict
+        items.setdefault(name, []).append(value)
+    return [(name, "\n".join(values)) for name, values in items.items()]
+
+
+def _read_whole(raw: Any, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while data := raw.read(READ_BYTES, decode_content=True):
+        size += len(data)
+        if size > limit:
+            raise ProtocolError(f"the body is larger than {limit} bytes")
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _why(causes: list[BaseException]) -> str:
+    for cause in causes:
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused"
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"no connection could be made: {cause.strerror}"
+    return "no connection could be made"
