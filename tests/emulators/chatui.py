@@ -155,8 +155,8 @@ class ChatUI(ScriptedServer):
         self._rate_limit = rate_limit
         self._public_origin = public_origin
         self._endpoint = endpoint
-        # The v0.6 that was captured put none between messages, unlike v0.3 and v0.7.
-        seen = "" if dialect in ("v0.5", "v0.6") else "<|endoftext|>"
+        # The captured v0.6 put none after messages, unlike v0.3 and v0.7.
+        seen = "" if dialect == "v0.6" else "<|endoftext|>"
         self._message_end = seen if message_end is None else message_end
         self._clock = clock
         self._message_times: list[float] = []
