@@ -25,12 +25,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from providers.h2o_stream import TGI_ERRORS, Answer, read  # noqa: TID253  # its own package
 from router import (
-    COMMENT,
     FEATURE,
-    SSE,
     TUNING,
-    BadRequest,
     Bearer,
     Chunk,
     Cleanup,
@@ -38,30 +36,30 @@ from router import (
     Exchange,
     HttpRequest,
     HttpResponse,
-    JSONLines,
     Message,
     Model,
     ModelNotFound,
-    Overloaded,
     PermissionDenied,
     ProtocolError,
     RouterError,
     Secret,
+    Text,
+    UnsupportedParameter,
     UpstreamError,
-    Usage,
     WireProvider,
     error_for_status,
 )
 from router.messages import check_messages
 from router.parameters import read_signature
 from router.secret import header_value
-from router.types import FinishReason
 
 if TYPE_CHECKING:
     import requests
 
 BASE_URL = "https://gpt-gm.h2o.ai"
 """Where the models were served until October 2023. Nothing answers there any more."""
+
+KEY_VARIABLE = "H2O_API_KEY"
 
 WIRE_IDS = {
     "falcon-40b": "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-40b-v1",
@@ -71,59 +69,12 @@ WIRE_IDS = {
 
 Dialect = Literal["chat-ui", "tgi"]
 
-END_MARK = "<|endoftext|>"
-"""Ends an answer also where a model spells it in ordinary tokens."""
-
-MARKS = frozenset({"</s>", "<|startoftext|>"})
-"""Marks that are no text where they are a whole token; `</s>` may be HTML in all other places."""
-
 WELCOME = "You need to accept the welcome modal first"
 NOT_FOUND = "Conversation not found"
 SESSION_LOST = "session_lost"
 TERMS = "terms"
 
-TGI_ERRORS: dict[str, type[RouterError]] = {"validation": BadRequest, "overloaded": Overloaded}
-"""By TGI's `error_type`. All others are the server's failure to do its work."""
-
-TGI_MESSAGES = {"Input validation error": "validation", "Model is overloaded": "overloaded"}
-"""How TGI's messages begin: all that version 0.7 passes on of an error."""
-
-FINISH_REASONS: dict[str, FinishReason] = {
-    "length": "length",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-}
-
 Asking: TypeAlias = Generator[Any, Any, HttpResponse]
-
-
-class Token(Struct):
-    """A token of TGI's."""
-
-    text: str = ""
-    special: bool = False
-
-
-class Details(Struct):
-    """How a generation ended; `input_length` is told by TGI 2.2 and later."""
-
-    finish_reason: str | None = None
-    generated_tokens: int | None = None
-    input_length: int | None = None
-
-
-class Event(Struct):
-    """An event of either stream: TGI's have no `type`, chat-ui 0.7's have one."""
-
-    token: Token | str | None = None
-    generated_text: str | None = None
-    details: Details | None = None
-    error: str | None = None
-    error_type: str | None = None
-    type: str | None = None
-    status: str | None = None
-    message: str | None = None
-    text: str = ""
 
 
 class Nested(Struct):
@@ -150,188 +101,6 @@ class Opened(Struct, rename="camel"):
     """The answer to `POST /conversation`."""
 
     conversation_id: str = ""
-
-
-class Events:
-    """Bytes to events, of either stream.
-
-    The first byte says which it is: content types do not (0.7 sends none, 0.8 a wrong one).
-    """
-
-    def __init__(self) -> None:
-        self._head = b""
-        self._decoder: SSE | JSONLines | None = None
-
-    def feed(self, data: bytes) -> Iterator[Event | None]:
-        """The events that are complete with `data`; `None` for a keep-alive.
-
-        Raises:
-            ProtocolError: An event is no JSON, of another shape, or endless.
-        """
-        if self._decoder is None:
-            data = data.lstrip()
-            if not data:
-                return
-            self._decoder = JSONLines() if data[:1] in (b"{", b"[") else SSE()
-        if isinstance(self._decoder, JSONLines):
-            # The array is what TGI's compatible endpoint answers where a proxy drops `stream`.
-            for value in self._decoder.feed(data, Event | list[Event]):
-                yield from value if isinstance(value, list) else [value]
-            return
-        for event in self._decoder.feed(data):
-            if event is COMMENT:
-                yield None
-            elif event.data != b"[DONE]":
-                yield event.json(Event)
-
-    def end(self) -> Iterator[Event | None]:
-        """The event of a last line without its end; none where the line was cut as well."""
-        with suppress(ProtocolError):
-            yield from self.feed(b"\n\n")
-
-
-class Cut:
-    """Ends a text at the first of some strings, which is left out, however the text is split.
-
-    TGI sends the stop sequence that ended an answer, other servers do not. What may be the
-    beginning of such a string is held back until it is known.
-
-    Attributes:
-        found: Whether the end has come.
-    """
-
-    def __init__(self, ends: Sequence[str]) -> None:
-        self._ends = ends
-        self._held = ""
-        self.found = False
-
-    def feed(self, text: str) -> str:
-        """What is known to belong to the text, `text` being its next piece."""
-        if self.found:
-            return ""
-        text = self._held + text
-        places = [(at + len(end), at) for end in self._ends if (at := text.find(end)) >= 0]
-        if places:
-            self.found = True
-            self._held = ""
-            return text[: min(places)[1]]
-        known = len(text) - max(_overlap(text, end) for end in self._ends)
-        self._held = text[known:]
-        return text[:known]
-
-    def flush(self) -> str:
-        """What was held back, when nothing follows."""
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, end: str) -> int:
-    """How many of the last characters of `text` may be the beginning of `end`."""
-    longest = min(len(text), len(end) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(end[:n])), 0)
-
-
-class Answer:
-    """What the events of one message say, as pieces of an answer.
-
-    Args:
-        inputs: The rendered prompt.
-        stop: The strings that end the answer.
-        limit: How many tokens were asked for at most.
-
-    Attributes:
-        finished: Whether nothing more is to be read.
-    """
-
-    def __init__(self, inputs: str, stop: Sequence[str], limit: int) -> None:
-        self._inputs = inputs
-        self._limit = limit
-        self._cut = Cut((*stop, END_MARK))
-        self._tokens = 0
-        self._sent: list[str] = []
-        self.finished = False
-
-    def take(self, event: Event | None) -> Iterator[str | Chunk]:
-        """The pieces that an event brings; an empty chunk for a sign of life.
-
-        Raises:
-            RouterError: The event reports a failure.
-        """
-        if event is None:
-            yield Chunk()
-        elif event.error is not None:
-            raise _failure(event.error, event.error_type)
-        elif event.type is None:
-            yield from self._take_token(event)
-        else:
-            yield from self._take_update(event)
-
-    def _take_token(self, event: Event) -> Iterator[str | Chunk]:
-        """An event of TGI's, or the whole of an answer that was not streamed after all."""
-        special = False
-        if isinstance(event.token, Token):
-            self._tokens += 1
-            special = event.token.special
-            text = "" if special or event.token.text in MARKS else event.token.text
-        else:
-            text = event.generated_text or ""
-        yield from self._say(text)
-        if event.generated_text is not None or self._cut.found:
-            yield from self._finish(event.details or Details(), special=special)
-
-    def _take_update(self, event: Event) -> Iterator[str | Chunk]:
-        """A line of chat-ui 0.7's."""
-        if event.status == "error":
-            # The final answer that follows is no answer: it may be the user's own prompt.
-            raise _failure(event.message or "", None)
-        if event.type == "finalAnswer":
-            yield from self._say(self._unsent(event.text))
-        elif event.type == "stream" and isinstance(event.token, str):
-            token = event.token.rstrip("\0")  # 0.9.1 pads tokens to 16 characters
-            self._sent.append(token)
-            yield from self._say(token)
-        else:
-            yield Chunk()
-        if event.type == "finalAnswer" or self._cut.found:
-            yield from self._finish(Details(), special=False)
-
-    def _unsent(self, text: str) -> str:
-        """What the final answer has beyond the tokens.
-
-        The last visible token comes with TGI's generated text, and chat-ui sends no line for it.
-        Of an empty answer the text is the user's message.
-        """
-        sent = "".join(self._sent).lstrip()
-        text = text.lstrip()
-        if not sent and text.rstrip() == self._inputs.strip():
-            return ""
-        return text.removeprefix(sent) if text.startswith(sent) else ""
-
-    def _say(self, text: str) -> Iterator[str | Chunk]:
-        yield self._cut.feed(text) or Chunk()
-
-    def _finish(self, details: Details, *, special: bool) -> Iterator[str | Chunk]:
-        if held := self._cut.flush():
-            yield held
-        usage = None
-        if details.generated_tokens is not None:
-            usage = Usage(input_tokens=details.input_length, output_tokens=details.generated_tokens)
-        yield Chunk(
-            finish_reason=self._finish_reason(details.finish_reason, special=special),
-            native_finish_reason=details.finish_reason,
-            usage=usage,
-        )
-        self.finished = True
-
-    def _finish_reason(self, native: str | None, *, special: bool) -> FinishReason:
-        """TGI's own reason, else what the last token tells; chat-ui 0.7 leaves it unknown."""
-        if self._cut.found:
-            return "stop"
-        if native is not None:
-            return FINISH_REASONS.get(native, "other")
-        if special:
-            return "stop"
-        return "length" if self._tokens >= self._limit else "other"
 
 
 class Session:
@@ -416,7 +185,7 @@ class H2o(WireProvider):
         self.base_url = base_url.rstrip("/")
         self.open_models = self.base_url != BASE_URL
         self._dialect = dialect
-        self._bearer = _bearer(key)
+        self._bearer = None if key is None else _bearer(key)
         self._cookie_name = cookie_name
         self._accept_terms = accept_terms
         self._share_conversations = share_conversations
@@ -497,7 +266,7 @@ class H2o(WireProvider):
             _check(response)
         else:
             response = yield from self._converse(WIRE_IDS.get(model, model), body)
-        yield from _read(response, Answer(inputs, stops, max_new_tokens))
+        yield from read(response, Answer(inputs, stops, max_new_tokens))
 
     def _converse(self, model: str, body: dict[str, Any]) -> Asking:
         """The response to a message in a conversation of its own.
@@ -523,18 +292,18 @@ class H2o(WireProvider):
 
     def _deliver(self, model: str, body: dict[str, Any]) -> Asking:
         session = Session(self._cookie_name, secure=self._secure)
-        hint = f"(most likely the server does not know the model {model!r})"
+        unknown = f"(most likely the server does not know the model {model!r})"
         if self._accept_terms:
-            yield from self._accept(session, model, hint)
+            yield from self._accept(session, model, unknown)
         response = yield from self._ask(
             session, "POST", "/conversation", json={"model": model}, auxiliary=True
         )
-        _check(response, hint)
+        _check(response, unknown)
         path = f"/conversation/{_conversation_id(response)}"
         if self._delete_after:
             yield Cleanup(lambda: self._request("DELETE", path, session, auxiliary=True))
         response = yield from self._ask(session, "POST", path, json=body, stream=True)
-        _check(response)
+        _check(response, "(most likely what serves the model does not answer)")
         return response
 
     def _accept(self, session: Session, model: str, hint: str) -> Generator[Any, Any, None]:
@@ -574,8 +343,9 @@ class H2o(WireProvider):
     ) -> HttpRequest:
         # A browser's Accept would get pages; a form without a Referer is refused.
         headers: dict[str, str | Secret] = {"Accept": "*/*", "Referer": self._referer}
-        if self._bearer is not None:
-            headers["Authorization"] = self._bearer
+        key = self._bearer or os.environ.get(KEY_VARIABLE)
+        if key:
+            headers["Authorization"] = _bearer(key)
         if session is not None and session.cookie is not None:
             headers["Cookie"] = session.cookie
         return HttpRequest(method, self.base_url + path, headers, **body)
@@ -602,15 +372,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _bearer(key: str | Secret | None) -> Bearer | None:
+def _bearer(key: str | Secret) -> Bearer:
     if isinstance(key, Bearer):
         return key
-    if isinstance(key, Secret):
-        return Bearer(key.reveal(), "h2o: key")
-    if key is None:
-        key = os.environ.get("H2O_API_KEY")
-        return Bearer(key, "H2O_API_KEY") if key else None
-    return Bearer(key, "h2o: key")
+    return Bearer(key.reveal() if isinstance(key, Secret) else key, "the key of h2o")
 
 
 def _render(messages: Sequence[Message]) -> str:
@@ -618,7 +383,14 @@ def _render(messages: Sequence[Message]) -> str:
 
     So the captured servers were asked, and so one message and a transcript have one form. The
     server puts the model's own template around it.
+
+    Raises:
+        UnsupportedParameter: A message holds more than text.
     """
+    for index, message in enumerate(messages):
+        parts = () if isinstance(message.content, str) else message.content
+        if not all(isinstance(part, Text) for part in parts):
+            raise UnsupportedParameter(f"messages[{index}]: these models take text alone")
     lines = [f"{message.role}: {message.text}\n" for message in messages]
     return "".join([*lines, "assistant:"])
 
@@ -644,26 +416,6 @@ def _conversation_id(response: HttpResponse) -> str:
     if not re.fullmatch(r"[0-9A-Za-z_-]+", identifier):
         raise ProtocolError(f"no conversation id in the answer: {response.excerpt}")
     return identifier
-
-
-def _read(response: HttpResponse, answer: Answer) -> Exchange:
-    """Read a message's stream to its last event; where that does not come, the host objects."""
-    events = Events()
-    while True:
-        data: bytes = yield response
-        for event in events.feed(data) if data else events.end():
-            yield from answer.take(event)
-            if answer.finished:
-                return
-        if not data:
-            return
-
-
-def _failure(message: str, kind: str | None) -> RouterError:
-    """The error for what TGI reports within a stream, `kind` being its word for it."""
-    if kind is None:
-        kind = next((k for begin, k in TGI_MESSAGES.items() if message.startswith(begin)), None)
-    return TGI_ERRORS.get(kind or "", UpstreamError)(message or "the generation failed", code=kind)
 
 
 def _check(response: HttpResponse, hint: str = "") -> None:
@@ -729,7 +481,7 @@ def _complaint(response: HttpResponse) -> tuple[str, str | None]:
 TIMEOUT = (5.0, 60.0)
 """Seconds for a connection, and for each read: the router's own defaults."""
 
-params = str(read_signature(H2o.create_completion, "providers.h2o"))
+params = str(read_signature(H2o().create_completion, "providers.h2o"))
 """What the provider takes, on one line."""
 
 
