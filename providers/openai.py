@@ -290,10 +290,10 @@ class OpenAI(WireProvider):
             yield from reader.whole((yield from _rest(response, data)))
             return
         sse = SSE()
-        while data:
+        while data and not reader.done:
             for event in sse.feed(data):
                 yield from reader.event(event)
-            data = yield response
+            data = b"" if reader.done else (yield response)
         for event in sse.end():
             yield from reader.event(event)
         yield from reader.end()

@@ -166,6 +166,9 @@ class Reader:
 
     Args:
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
+
+    Attributes:
+        done: Whether `[DONE]` came: what follows is no part of the answer.
     """
 
     def __init__(self, *, lenient_done: bool = False) -> None:
@@ -175,7 +178,7 @@ class Reader:
         self._identified = False
         self._has_usage = False
         self._finished = False
-        self._done = False
+        self.done = False
 
     def whole(self, body: bytes) -> list[Piece]:
         """The pieces of a whole completion.
@@ -205,10 +208,10 @@ class Reader:
         """
         self._began = True
         data = event.data
-        if not data or self._done:
+        if not data or self.done:
             return (ALIVE,)
         if data.startswith(b"[DONE]"):
-            self._done = True
+            self.done = True
             return ()
         reply: Reply = decode_json(data, Reply)
         if reply.error is not None or event.type == "error":
@@ -236,7 +239,7 @@ class Reader:
         """
         if not self._began:
             raise ProtocolError("a body that is no stream of events")
-        if self._finished or not self._done:
+        if self._finished or not self.done:
             return ()
         if self._lenient_done and self._has_usage:
             return (Chunk(finish_reason="other"),)

@@ -427,7 +427,9 @@ def _check(provider: Any, info: PluginInfo) -> Registered:
         model if isinstance(model, Model) else Model(id=model) for model in provider.models
     )
     owner = getattr(provider.create_completion, "__module__", type(provider).__module__)
-    parameters = read_signature(provider.create_completion, owner)
+    parameters = read_signature(provider.create_completion, owner).without(
+        provider.without, provider.renames
+    )
     for model in models:
         parameters.without(model.without, model.renames)
     return Registered(provider=provider, plugin=info, parameters=parameters, models=models)

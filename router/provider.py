@@ -29,6 +29,7 @@ What is yielded, and what it brings back:
     HttpResponse     the next bytes of a streamed body, b"" at its end
     Cleanup          nothing: its request is sent when the exchange has ended
     Call             what its function returns: blocking work
+    Wait             nothing, after so many seconds
     Shared           what its exchange returns: run once for all who wait for it
 
 A transport's failure is thrown in at the yield, as a `RouterError`. A body that is left unread
@@ -49,6 +50,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -186,6 +188,21 @@ class Call:
         self.function = function
 
 
+class Wait:
+    """Nothing, for some seconds: between two looks at a job that takes its time. Brings nothing.
+
+    A wait that the attempt's limit cuts is ended by the limit's error, thrown in at the yield.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __repr__(self) -> str:
+        return f"Wait({self.seconds:g})"
+
+
 class Shared:
     """A sub-exchange that is run once for all who wait for it: an access token.
 
@@ -208,7 +225,7 @@ class Shared:
         self.ttl = ttl
 
 
-Step: TypeAlias = str | Chunk | HttpRequest | HttpResponse | Cleanup | Call | Shared
+Step: TypeAlias = str | Chunk | HttpRequest | HttpResponse | Cleanup | Call | Wait | Shared
 Exchange: TypeAlias = Generator[Step, Any, None]
 """What `create_completion` of a wire provider returns."""
 
@@ -229,12 +246,16 @@ class Provider:
         name: What targets call it: `name/model`.
         models: What it advertises; a `str` stands for a model with that id alone.
         open_models: Whether it also takes models that it does not advertise.
+        without: Parameters of the signature that this instance lacks.
+        renames: Such a parameter's name, with the name that this instance takes it under.
         max_concurrency: How many exchanges may run at once, or `None` for no limit of its own.
     """
 
     name: str
     models: Sequence[Model | str] = ()
     open_models: bool = False
+    without: Sequence[str] = ()
+    renames: Mapping[str, str] = MappingProxyType({})
     max_concurrency: int | None = None
     does_io: ClassVar[bool] = True
 
