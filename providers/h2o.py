@@ -68,6 +68,7 @@ WIRE_IDS = {
 }
 
 Dialect = Literal["chat-ui", "tgi"]
+StopText = Annotated[str, Meta(min_length=1)]
 
 WELCOME = "You need to accept the welcome modal first"
 NOT_FOUND = "Conversation not found"
@@ -193,7 +194,7 @@ class H2o(WireProvider):
         self._secure = scheme == "https" or allow_insecure_cookie
         self._referer = referer or f"{self.base_url}/"
 
-    def create_completion(  # type: ignore[override]  # what it takes is read from this signature
+    def create_completion(
         self,
         model: str,
         messages: list[Message],
@@ -229,7 +230,7 @@ class H2o(WireProvider):
             int | None, TUNING, Meta(ge=0, description="makes drawing repeatable")
         ] = None,
         stop: Annotated[
-            str | Annotated[list[str], Meta(max_length=4)] | None,
+            StopText | Annotated[list[StopText], Meta(max_length=4)] | None,
             FEATURE,
             Meta(description="up to four strings that end the answer and are left out of it"),
         ] = None,
