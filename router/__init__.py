@@ -1,5 +1,7 @@
 """Route completion calls over many model providers, with fallback; the public face."""
 
+from router.client import AsyncRouter, AsyncStream
+from router.clock import Clock
 from router.errors import (
     AllTargetsFailed,
     AuthError,
@@ -29,8 +31,11 @@ from router.errors import (
     UpstreamError,
     error_for_status,
 )
+from router.hookspecs import CallSummary, PluginContext, hookimpl
 from router.messages import Audio, File, Image, Message, Part, Text
 from router.parameters import FEATURE, TUNING, Kind, Parameter, Parameters
+from router.plugins import PluginInfo
+from router.policy import Policy
 from router.provider import (
     Call,
     Cleanup,
@@ -39,11 +44,11 @@ from router.provider import (
     HttpResponse,
     Provider,
     Shared,
+    Wait,
     WireProvider,
     decode_json,
     provider,
 )
-from router.policy import Policy
 from router.router import Router, Stream
 from router.routes import Route
 from router.secret import Bearer, Secret
@@ -62,3 +67,84 @@ from router.types import (
     Trace,
     Usage,
 )
+
+__all__ = [
+    "COMMENT",
+    "FEATURE",
+    "SSE",
+    "TUNING",
+    "AllTargetsFailed",
+    "AsyncRouter",
+    "AsyncStream",
+    "Attempt",
+    "Audio",
+    "AuthError",
+    "BadRequest",
+    "Bearer",
+    "Call",
+    "CallSummary",
+    "Cancelled",
+    "Choice",
+    "Chunk",
+    "Cleanup",
+    "Clock",
+    "Completion",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "ContentFiltered",
+    "ContextOverflow",
+    "DeadlineExceeded",
+    "Event",
+    "Exchange",
+    "File",
+    "HttpRequest",
+    "HttpResponse",
+    "Image",
+    "JSONLines",
+    "Kind",
+    "Message",
+    "Model",
+    "ModelNotFound",
+    "Overloaded",
+    "Parameter",
+    "Parameters",
+    "Part",
+    "PassedOver",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "PluginContext",
+    "PluginError",
+    "PluginInfo",
+    "PluginLoadError",
+    "Policy",
+    "ProtocolError",
+    "Provider",
+    "QuotaExhausted",
+    "RateLimited",
+    "Restart",
+    "Route",
+    "Router",
+    "RouterError",
+    "Secret",
+    "Shared",
+    "Stream",
+    "StreamInterrupted",
+    "TLSFailed",
+    "Target",
+    "Text",
+    "Timeout",
+    "ToolCall",
+    "ToolCallDelta",
+    "Trace",
+    "TransportError",
+    "UnsupportedParameter",
+    "UpstreamError",
+    "Usage",
+    "Wait",
+    "WireProvider",
+    "decode_json",
+    "error_for_status",
+    "hookimpl",
+    "provider",
+]

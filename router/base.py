@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Self, TypeAlias
 from msgspec import Struct
 
 from router.catalog import Catalog
+from router.clock import Clock
 from router.errors import BadRequest, ConfigError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
@@ -60,14 +60,15 @@ class BaseRouter:
         trust_env: bool = False,
         proxies: Mapping[str, str] | None = None,
         verify: bool | str = True,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         self.policy = Policy().with_changes(policy)
         self._log = Log()
-        self.clock = clock
+        self.time = clock or Clock()
+        self.clock = self.time.now
         self._new_id = new_id
         self._closed = False
         self._transport_settings = TransportSettings(
@@ -107,7 +108,9 @@ class BaseRouter:
         """All plugins that were found, the broken and the blocked ones with the reason."""
         return self._host.infos
 
-    def register(self, plugin: Any, name: str | None = None, *, replace: bool = False) -> PluginInfo:
+    def register(
+        self, plugin: Any, name: str | None = None, *, replace: bool = False
+    ) -> PluginInfo:
         """Register a plugin, a provider, or a function decorated with `@provider`.
 
         Args:

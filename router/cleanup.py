@@ -64,5 +64,5 @@ class Cleanups:
             response = self._transport().send(request, Exchange(limit))
             if response.status >= 400:
                 self._log.info(CLEANUP_FAILED, status=response.status)
-        except Exception as error:  # nobody waits for it
+        except Exception as error:  # noqa: BLE001  # nobody waits for it
             self._log.info(CLEANUP_FAILED, error_type=type(error).__name__)

@@ -24,6 +24,7 @@ from router.provider import (
     HttpResponse,
     Provider,
     Shared,
+    Wait,
     is_generator,
 )
 from router.secret import Secret
@@ -32,7 +33,10 @@ from router.types import Chunk
 MAX_UPSTREAM_TEXT = 2048
 """The most characters of an error message that may come from upstream."""
 
-Action: TypeAlias = str | Chunk | HttpRequest | HttpResponse | Call | Shared
+PING = Chunk()
+"""Stands for a piece that is nothing to deliver, but shows that the server is alive."""
+
+Action: TypeAlias = str | Chunk | HttpRequest | HttpResponse | Call | Wait | Shared
 
 
 class Extras(Struct, frozen=True, kw_only=True):
@@ -51,7 +55,15 @@ class Notes:
         responses: The streamed responses, to be closed at the end.
     """
 
-    __slots__ = ("cleanups", "headers", "read_a_stream", "request_id", "responses", "secrets", "status")
+    __slots__ = (
+        "cleanups",
+        "headers",
+        "read_a_stream",
+        "request_id",
+        "responses",
+        "secrets",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.status: int | None = None
@@ -77,6 +89,11 @@ class Notes:
         for secret in self.secrets:
             text = text.replace(secret.reveal(), repr(secret))
         return text[:MAX_UPSTREAM_TEXT]
+
+    def locate(self, error: RouterError, provider: str, target: str) -> None:
+        """Tell an error where it happened."""
+        error.provider = error.provider or provider
+        error.target = error.target or target
 
     def complete(self, error: RouterError, now: float) -> RouterError:
         """Tell an error what the provider could not know, and drop what it must not tell.
@@ -120,7 +137,9 @@ def run(
     finally:
         steps.close()
     if notes.read_a_stream and not answer.finished:
-        raise ConnectionLost("the answer ended before its finish reason: it was cut", code="truncated")
+        raise ConnectionLost(
+            "the answer ended before its finish reason: it was cut", code="truncated"
+        )
 
 
 def _advance(
@@ -144,12 +163,8 @@ def _advance(
                 return
             raise translate(error) from error
         result = failure = None
-        if isinstance(step, str):
-            if answer.add_text(step):
-                yield step
-        elif isinstance(step, Chunk):
-            if answer.add(step) or not answer.has_content:
-                yield step
+        if isinstance(step, str | Chunk):
+            yield step if accept(provider, step, answer) else PING
         elif isinstance(step, Cleanup):
             notes.cleanups.append(step.function)
         else:
@@ -160,6 +175,19 @@ def _advance(
                 continue
             if isinstance(result, HttpResponse):
                 notes.received(result)
+
+
+def accept(provider: Provider, piece: Any, answer: Answer) -> bool:
+    """Add a piece to the answer; whether it is to be handed on.
+
+    Raises:
+        ProtocolError: It is no piece.
+    """
+    if isinstance(piece, str):
+        return answer.add_text(piece)
+    if isinstance(piece, Chunk):
+        return answer.add(piece)
+    raise _no_step(provider, piece)
 
 
 def _action(provider: Provider, step: Any, notes: Notes, extras: Extras) -> Action:
@@ -173,12 +201,15 @@ def _action(provider: Provider, step: Any, notes: Notes, extras: Extras) -> Acti
             case HttpResponse():
                 notes.read_a_stream = True
                 return step
-            case Call() | Shared():
+            case Call() | Wait() | Shared():
                 return step
-    raise ProtocolError(
+    raise _no_step(provider, step)
+
+
+def _no_step(provider: Provider, step: Any) -> ProtocolError:
+    return ProtocolError(
         f"the provider {provider.name} yielded {type(step).__name__}, "
-        f"which is no step of a {'blocking' if provider.does_io else 'wire'} provider",
-        possibly_billed=True,
+        f"which is no step of a {'blocking' if provider.does_io else 'wire'} provider"
     )
 
 

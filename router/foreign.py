@@ -113,7 +113,9 @@ def _connection_error(error: BaseException) -> RouterError:
         if isinstance(cause, below.NewConnectionError):
             return ConnectFailed("no connection could be made")
         if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
-            return ConnectFailed(f"this machine is out of resources ({cause.strerror})", code="local")
+            return ConnectFailed(
+                f"this machine is out of resources ({cause.strerror})", code="local"
+            )
     return ConnectionLost("the connection was cut")
 
 

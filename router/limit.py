@@ -20,7 +20,9 @@ class Limit:
 
     __slots__ = ("_connect", "_first_token", "_idle", "_phase", "_total", "deadline", "until")
 
-    def __init__(self, policy: Policy, now: float, deadline: float | None, *, streamed: bool) -> None:
+    def __init__(
+        self, policy: Policy, now: float, deadline: float | None, *, streamed: bool
+    ) -> None:
         self.deadline = deadline
         self._connect = policy.connect
         self._first_token = policy.first_token
@@ -53,7 +55,9 @@ class Limit:
     def error(self, now: float, *, connecting: bool = False) -> RouterError:
         """What the limit that ran out is called."""
         if self.deadline is not None and now >= self.deadline:
-            return DeadlineExceeded("the deadline of the call has passed", possibly_billed=not connecting)
+            return DeadlineExceeded(
+                "the deadline of the call has passed", possibly_billed=not connecting
+            )
         if connecting:
             return Timeout(f"no connection within {self._connect:g} s", phase="connect")
         match self._phase:

@@ -9,7 +9,8 @@ from typing import Any, Literal, TextIO, TypeAlias
 import structlog
 
 Processor: TypeAlias = Callable[
-    [Any, str, MutableMapping[str, Any]], Mapping[str, Any] | str | bytes | bytearray | tuple[Any, ...]
+    [Any, str, MutableMapping[str, Any]],
+    Mapping[str, Any] | str | bytes | bytearray | tuple[Any, ...],
 ]
 
 

@@ -176,11 +176,16 @@ def _check_tool_call(call: object, where: str) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
     if isinstance(call, Mapping) and isinstance(function := call.get("function"), Mapping):
-        identifier, name, arguments = call.get("id"), function.get("name"), function.get("arguments")
+        identifier, name, arguments = (
+            call.get("id"),
+            function.get("name"),
+            function.get("arguments"),
+        )
         if isinstance(identifier, str) and isinstance(name, str) and isinstance(arguments, str):
             return ToolCall(id=identifier, name=name, arguments=arguments)
     raise BadRequest(
-        f'{where} is {{"id": str, "type": "function", "function": {{"name": str, "arguments": str}}}}'
+        f"{where} is "
+        '{"id": str, "type": "function", "function": {"name": str, "arguments": str}}'
     )
 
 
@@ -258,7 +263,9 @@ def _part_to_dict(part: Part) -> dict[str, Any]:
 
 def to_data_url(data: bytes, media_type: str | None) -> str:
     """The bytes as a `data:` URL."""
-    return f"data:{media_type or 'application/octet-stream'};base64,{base64.b64encode(data).decode()}"
+    return (
+        f"data:{media_type or 'application/octet-stream'};base64,{base64.b64encode(data).decode()}"
+    )
 
 
 def _list_of(message: Mapping[str, Any], key: str, where: str) -> list[Any] | tuple[Any, ...]:

@@ -30,7 +30,13 @@ RESERVED = ("policy", "extra_body", "extra_headers")
 
 SYNONYMS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "num_predict"}
+        {
+            "max_tokens",
+            "max_completion_tokens",
+            "max_new_tokens",
+            "max_output_tokens",
+            "num_predict",
+        }
     ),
     frozenset({"stop", "stop_sequences"}),
     frozenset({"repetition_penalty", "repeat_penalty"}),

@@ -82,9 +82,7 @@ class Planner:
                 )
                 continue
             model = self._catalog.find(registered, target.model)
-            reached.append(
-                (target, registered, model, self._catalog.parameters(registered, model))
-            )
+            reached.append((target, registered, model, self._catalog.parameters(registered, model)))
         return reached
 
 
@@ -156,10 +154,10 @@ def _any(extras: Extras) -> bool:
 def _nobody(job: Job) -> RouterError:
     """Every target was passed over: what the caller is told."""
     details = [f"{skipped.target}: {skipped.detail}" for skipped in job.passed_over]
-    message = details[0] if len(details) == 1 else "\n  ".join(["no target takes this call:", *details])
+    message = (
+        details[0] if len(details) == 1 else "\n  ".join(["no target takes this call:", *details])
+    )
     broken = all(skipped.reason == "plugin" for skipped in job.passed_over)
     error = PluginError(message) if broken else UnsupportedParameter(message)
     error.trace = Trace(request_id=job.request_id, passed_over=job.passed_over)
     return error
-
-

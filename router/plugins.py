@@ -225,7 +225,9 @@ class PluginHost:
                 if configured and isinstance(error, ConfigError):
                     raise
 
-    def register(self, plugin: Any, name: str | None = None, *, replace: bool = False) -> PluginInfo:
+    def register(
+        self, plugin: Any, name: str | None = None, *, replace: bool = False
+    ) -> PluginInfo:
         """Register by hand a plugin, a provider, or a function decorated with `@provider`.
 
         Args:
@@ -263,7 +265,7 @@ class PluginHost:
         for registered in self.loaded():
             try:
                 registered.provider.close()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a plugin may raise anything
                 failed.append((registered, error))
         return failed
 
@@ -275,7 +277,7 @@ class PluginHost:
             wanted = [arguments[name] for name in implementation.argnames]
             try:
                 implementation.function(*wanted)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a plugin may raise anything
                 self._hook_failed(hook, implementation.plugin_name, error)
 
     @property

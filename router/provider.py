@@ -259,11 +259,8 @@ class Provider:
     max_concurrency: int | None = None
     does_io: ClassVar[bool] = True
 
-    def create_completion(
-        self, model: str, messages: list[Any], stream: bool, **parameters: Any
-    ) -> Iterable[Any]:
-        """Yield the answer, piece by piece; a subclass names its parameters instead of `**`."""
-        raise NotImplementedError
+    create_completion: Callable[..., Iterable[Any]]
+    """Yields the answer, piece by piece. A subclass has a method, with parameters of its own."""
 
     create_completion_async: Callable[..., AsyncIterator[str | Chunk]] | None = None
 
@@ -286,11 +283,8 @@ class WireProvider(Provider):
     clock: Callable[[], float] = staticmethod(time.time)
     new_id: Callable[[], str] = staticmethod(lambda: str(uuid.uuid4()))
 
-    def create_completion(
-        self, model: str, messages: list[Any], stream: bool, **parameters: Any
-    ) -> Exchange:
-        """Yield the steps of one exchange; a subclass names its parameters instead of `**`."""
-        raise NotImplementedError
+    create_completion: Callable[..., Exchange]
+    """Yields the steps of one exchange. A subclass has a method, with parameters of its own."""
 
 
 class FunctionProvider(Provider):
@@ -305,7 +299,7 @@ class FunctionProvider(Provider):
     ) -> None:
         self.name = name
         self.models = models
-        self.create_completion = function  # type: ignore[method-assign]  # the function is the method: its signature is what is read
+        self.create_completion = function
         self.create_completion_async = twin
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, overload
 
 from router.answer import Answer
 from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Prepared
 from router.cleanup import Cleanups
+from router.clock import Clock
 from router.errors import Cancelled, ConfigError, RouterError
-from router.exchange import Action, Notes, run
+from router.exchange import PING, Action, Notes, run
 from router.flow import Begin, Candidate, Command, Deliver, Event, Outcome, Sleep, route
 from router.limit import Limit
-from router.provider import Call, HttpRequest, HttpResponse, Shared
+from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from router.transport.blocking import BlockingTransport as Transport
 
 Piece: TypeAlias = str | Chunk | Restart
+
 
 class Router(BaseRouter):
     """Routes completion calls over the installed providers.
@@ -40,8 +41,7 @@ class Router(BaseRouter):
         trust_env: Whether proxies and certificate bundles are taken from the environment.
         proxies: URL scheme to proxy URL.
         verify: Whether certificates are verified, or the file or folder of those to trust.
-        clock, new_id, environ: Where time (monotonic, seconds), request ids and the environment
-            come from.
+        clock, new_id, environ: Where time, request ids and the environment come from.
 
     Raises:
         ConfigError: A setting, route or policy is wrong.
@@ -162,6 +162,7 @@ class Host(Protocol):
     """What a run needs of its router."""
 
     clock: Callable[[], float]
+    time: Clock
     cleanups: Cleanups
     shared: SharedStore
 
@@ -192,17 +193,6 @@ class Run:
         if self.transport_exchange is not None:
             self.transport_exchange.cancel()
 
-    def _start(self) -> Any:
-        provider = self._candidate.registered.provider
-        typed = self._candidate.registered.parameters.typed_messages
-        messages = self._prepared.messages
-        return provider.create_completion(
-            self._candidate.model.id,
-            list(messages) if typed else [message.to_dict() for message in messages],
-            self._prepared.job.stream,
-            **self._candidate.binding.arguments,
-        )
-
     def _pieces(self) -> Generator[str | Chunk, None, None]:
         """The pieces of the answer, as they come.
 
@@ -210,11 +200,19 @@ class Run:
             RouterError: The exchange failed; the error knows where.
         """
         provider = self._candidate.registered.provider
-        actions = run(provider, self._start, self.answer, self.notes, self._prepared.extras)
+        arguments = arguments_of(self._candidate, self._prepared)
+        actions = run(
+            provider,
+            lambda: provider.create_completion(**arguments),
+            self.answer,
+            self.notes,
+            self._prepared.extras,
+        )
         try:
             yield from self._carry_out(actions, does_io=provider.does_io)
         except RouterError as error:
-            raise self._told(error) from error.__cause__
+            self.notes.locate(error, self._candidate.registered.name, str(self._candidate.target))
+            raise self.notes.complete(error, self._router.time.epoch()) from error.__cause__
         finally:
             actions.close()
             self._release()
@@ -226,6 +224,10 @@ class Run:
         try:
             action = next(actions)
             while True:
+                if action is PING:
+                    limit.ping(clock())
+                    action = actions.send(None)
+                    continue
                 if isinstance(action, str | Chunk):
                     if does_io and clock() >= limit.until:
                         raise limit.error(clock())
@@ -253,9 +255,17 @@ class Run:
             return self._send(action)
         if isinstance(action, Call):
             return action.function()
+        if isinstance(action, Wait):
+            return self._wait(action.seconds)
         assert isinstance(action, Shared)
         provider = self._candidate.registered.name
         return self._router.shared.get(provider, action, self._drive_shared, self.limit)
+
+    def _wait(self, seconds: float) -> None:
+        now, until = self._router.clock(), self.limit.until
+        self._router.time.sleep(max(0.0, min(seconds, until - now)))
+        if now + seconds >= until:
+            raise self.limit.error(until)
 
     def _drive_shared(self, steps: Generator[Any, Any, Any]) -> Any:
         """Run a sub-exchange to its end; what it returns."""
@@ -276,15 +286,8 @@ class Run:
 
         if self.transport_exchange is None or self.transport_exchange.cancelled is False:
             self.transport_exchange = Exchange(self.limit)
-        response: HttpResponse = self._router.transport.send(
-            request, self.transport_exchange
-        )
+        response: HttpResponse = self._router.transport.send(request, self.transport_exchange)
         return response
-
-    def _told(self, error: RouterError) -> RouterError:
-        error.target = error.target or str(self._candidate.target)
-        error.provider = error.provider or self._candidate.registered.name
-        return self.notes.complete(error, time.time())
 
     def _release(self) -> None:
         for response in self.notes.responses:
@@ -294,6 +297,18 @@ class Run:
         self.notes.responses = []
         self._router.cleanups.add(self.notes.cleanups)
         self.notes.cleanups = []
+
+
+def arguments_of(candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
+    """What the provider's function is called with; the messages are made anew each time."""
+    messages = prepared.messages
+    typed = candidate.registered.parameters.typed_messages
+    return {
+        "model": candidate.model.id,
+        "messages": list(messages) if typed else [message.to_dict() for message in messages],
+        "stream": prepared.job.stream,
+        **candidate.binding.arguments,
+    }
 
 
 class _Drive:
@@ -345,7 +360,7 @@ class _Drive:
 
     def _obey(self, command: Command) -> Event:
         if isinstance(command, Sleep):
-            time.sleep(max(0.0, command.until - self._router.clock()))
+            self._router.time.sleep(max(0.0, command.until - self._router.clock()))
             return Event(Outcome.WOKE, self._router.clock())
         assert isinstance(command, Begin)
         self.run = run = Run(self._router, self.prepared, command.candidate)

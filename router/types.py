@@ -209,7 +209,9 @@ class Trace(Struct, frozen=True, kw_only=True):
             + (f": {attempt.error.args[0]}" if attempt.error is not None else "")
             for attempt in self.attempts
         ]
-        rows += [f"-  {skipped.target} passed over: {skipped.detail}" for skipped in self.passed_over]
+        rows += [
+            f"-  {skipped.target} passed over: {skipped.detail}" for skipped in self.passed_over
+        ]
         return "\n".join(rows)
 
 

@@ -15,10 +15,8 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import certifi
 import urllib3
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -40,6 +38,7 @@ from router.foreign import LOCAL_ERRNOS, chain, tls_reason
 from router.limit import Limit
 from router.provider import HttpRequest, HttpResponse
 from router.transport.body import encode, wire_headers
+from router.transport.network import connection_hint, proxy_for, tls_context
 from router.transport.settings import (
     MAX_BODY_BYTES,
     MAX_ERROR_BYTES,
@@ -210,7 +209,8 @@ class _Adapter(HTTPAdapter):
     """requests' adapter, with our connections and one TLS context for all of them."""
 
     def __init__(self, settings: TransportSettings) -> None:
-        self._context = _tls_context(settings)
+        self._context = tls_context(settings)
+        self._context.sslsocket_class = _TLSSocket
         super().__init__(pool_connections=32, pool_maxsize=POOL_SIZE)
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
@@ -232,22 +232,6 @@ class _Adapter(HTTPAdapter):
         return host, {"ssl_context": self._context}
 
 
-def _tls_context(settings: TransportSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _TLSSocket
-    if settings.verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    path = settings.certificates() or certifi.where()
-    folder = Path(path).is_dir()
-    context.load_verify_locations(
-        cafile=None if folder else path, capath=path if folder else None
-    )
-    return context
-
-
 class BlockingTransport:
     """Sends requests in the caller's thread; safe under threads."""
 
@@ -267,7 +251,7 @@ class BlockingTransport:
             return self._send(request, exchange)
         except RouterError as error:
             failure = error
-        except Exception as error:  # whatever the libraries below raise is told by table
+        except Exception as error:  # noqa: BLE001  # the table below knows them
             failure = self._translate(error, exchange)
         # Raised here, where no frame holds the revealed headers.
         raise failure.with_traceback(None) from None
@@ -284,7 +268,7 @@ class BlockingTransport:
             return data
         except RouterError as error:
             failure = error
-        except Exception as error:  # likewise
+        except Exception as error:  # noqa: BLE001  # likewise
             failure = self._translate(error, exchange)
         raise failure.with_traceback(None) from None
 
@@ -303,10 +287,10 @@ class BlockingTransport:
         try:
             if drain and not raw.isclosed():
                 exchange.limit.until = time.monotonic() + _DRAIN_SECONDS
-                raw.read1(READ_BYTES, decode_content=False)
-                raw.read1(READ_BYTES, decode_content=False)
-        except Exception:  # a connection that is not at its end is closed, whatever the reason
-            pass
+                while raw.read1(READ_BYTES, decode_content=False):
+                    continue
+        except Exception:  # noqa: BLE001  # closed below, whatever it was
+            return
         finally:
             raw.close()
             raw.release_conn()
@@ -317,7 +301,7 @@ class BlockingTransport:
 
     def _send(self, request: HttpRequest, exchange: Exchange) -> HttpResponse:
         prepared = _prepare(request)
-        proxy = self._settings.proxy_for(request.url)
+        proxy = proxy_for(self._settings, request.url)
         _current.exchange = exchange
         try:
             raw: Any = self._adapter.send(
@@ -328,9 +312,7 @@ class BlockingTransport:
             ).raw
         finally:
             _current.exchange = None
-        headers = {
-            name.lower(): value for name, value in _joined(raw.headers)
-        }
+        headers = {name.lower(): value for name, value in _joined(raw.headers)}
         if request.stream and raw.status < 400:
             return HttpResponse(raw.status, headers, streamed=True, source=raw)
         limit = MAX_BODY_BYTES if raw.status < 400 else MAX_ERROR_BYTES
@@ -358,7 +340,7 @@ class BlockingTransport:
                 return TLSFailed(f"the TLS handshake failed: {tls_reason(cause)}")
             if isinstance(cause, NameResolutionError):
                 return ConnectFailed(
-                    "the host's name cannot be resolved" + self._settings.connection_hint()
+                    "the host's name cannot be resolved" + connection_hint(self._settings)
                 )
             if isinstance(cause, urllib3.exceptions.DecodeError):
                 return ProtocolError("the answer's compression is broken")
@@ -367,7 +349,7 @@ class BlockingTransport:
             ):
                 return ProtocolError(f"the answer is no HTTP ({type(cause).__name__})")
         if connecting:
-            return ConnectFailed(_why(causes) + self._settings.connection_hint())
+            return ConnectFailed(_why(causes) + connection_hint(self._settings))
         if exchange.sending:
             return ConnectionLost(
                 "the connection was cut before the answer was whole",

@@ -1,0 +1,606 @@
+"""The async router: the same calls, awaited, over aiohttp.
+
+The routing generator and the exchanges are those of `Router`; only what waits is different. A
+blocking provider runs in a pool, one thread for the whole of an exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
+
+from router.answer import Answer
+from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Prepared
+from router.cleanup import Cleanups
+from router.errors import Cancelled, ConfigError, RouterError
+from router.exchange import PING, Action, Notes, accept, run
+from router.flow import Begin, Candidate, Command, Deliver, Event, Outcome, Sleep, route
+from router.foreign import translate
+from router.limit import Limit
+from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
+from router.router import Piece, Run, arguments_of
+from router.shared import SharedStore
+from router.types import Chunk, Completion, Restart, Trace
+
+if TYPE_CHECKING:
+    from router.transport.asynchronous import AsyncExchange, AsyncTransport
+    from router.transport.blocking import BlockingTransport
+
+BLOCKING_THREADS = 32
+"""How many exchanges of blocking providers run at once; the next ones wait for a thread."""
+
+Pieces: TypeAlias = AsyncGenerator[str | Chunk, None]
+
+
+class AsyncRouter(BaseRouter):
+    """Routes completion calls over the installed providers, from a coroutine.
+
+    The arguments are those of `Router`. It may be used from several event loops, and is an async
+    context manager. `asyncio.CancelledError` is never wrapped: a cancelled call ends at once.
+
+    Raises:
+        ConfigError: A setting, route or policy is wrong, or aiohttp is not installed.
+        PluginLoadError: A plugin is broken, and `strict`.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._lock = threading.Lock()
+        self._transport: AsyncTransport | None = None
+        self._blocking: BlockingTransport | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self.cleanups = Cleanups(lambda: self.transport, self._log)
+        self.shared = SharedStore(self.clock)
+        self.locks = _Locks()
+
+    @overload
+    async def create_completion(
+        self,
+        model: ModelArgument,
+        messages: Messages,
+        stream: Literal[False] = False,
+        *,
+        policy: PolicyArgument = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> Completion: ...
+
+    @overload
+    async def create_completion(
+        self,
+        model: ModelArgument,
+        messages: Messages,
+        stream: Literal[True],
+        *,
+        policy: PolicyArgument = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> AsyncStream: ...
+
+    @overload
+    async def create_completion(
+        self,
+        model: ModelArgument,
+        messages: Messages,
+        stream: bool,
+        *,
+        policy: PolicyArgument = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> Completion | AsyncStream: ...
+
+    async def create_completion(
+        self,
+        model: ModelArgument,
+        messages: Messages,
+        stream: bool = False,
+        *,
+        policy: PolicyArgument = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> Completion | AsyncStream:
+        """Get a completion from the first of the targets that answers.
+
+        Arguments and errors are those of `Router.create_completion`. With `stream=True` it
+        returns once the first content has come.
+        """
+        prepared = self._prepare(
+            model, messages, stream, policy, extra_body, extra_headers, parameters
+        )
+        drive = _Drive(self, prepared)
+        if not stream:
+            async for _ in drive.pieces():
+                pass
+            assert drive.completion is not None
+            return drive.completion
+        answer = AsyncStream(drive)
+        await answer._begin()
+        return answer
+
+    async def close(self) -> None:
+        """Wait for what is sent in the background, then release connections and providers."""
+        self._closed = True
+        await asyncio.to_thread(self.cleanups.flush)
+        await asyncio.to_thread(self._close_providers)
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._transport is not None:
+            await self._transport.close()
+        if self._blocking is not None:
+            self._blocking.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def async_transport(self) -> AsyncTransport:
+        """The transport of calls, made on first use.
+
+        Raises:
+            ConfigError: aiohttp is not installed.
+        """
+        if self._transport is None:
+            try:
+                from router.transport.asynchronous import AsyncTransport
+            except ModuleNotFoundError as error:
+                raise ConfigError(
+                    f"AsyncRouter needs {error.name}: pip install 'pluggable-router[async]'"
+                ) from None
+            with self._lock:
+                if self._transport is None:
+                    self._transport = AsyncTransport(self._transport_settings)
+        return self._transport
+
+    @property
+    def transport(self) -> BlockingTransport:
+        """The transport of cleanups, which outlive an event loop."""
+        if self._blocking is None:
+            from router.transport.blocking import BlockingTransport
+
+            with self._lock:
+                if self._blocking is None:
+                    self._blocking = BlockingTransport(self._transport_settings)
+        return self._blocking
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads of blocking providers and of `Call` steps."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(BLOCKING_THREADS, "router-blocking")
+            return self._pool
+
+
+class _Locks:
+    """A lock for each shared value in each event loop."""
+
+    def __init__(self) -> None:
+        self._loops: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[tuple[str, str], asyncio.Lock]
+        ] = weakref.WeakKeyDictionary()
+
+    def get(self, key: tuple[str, str]) -> asyncio.Lock:
+        locks = self._loops.setdefault(asyncio.get_running_loop(), {})
+        return locks.setdefault(key, asyncio.Lock())
+
+
+class _AsyncRun:
+    """An attempt under way: an exchange's actions, carried out."""
+
+    def __init__(self, router: AsyncRouter, prepared: Prepared, candidate: Candidate) -> None:
+        self._router = router
+        self._candidate = candidate
+        self._prepared = prepared
+        self._exchange: AsyncExchange | None = None
+        provider = candidate.registered.provider
+        if provider.does_io and provider.create_completion_async is None:
+            blocking = Run(router, prepared, candidate)
+            self.answer, self.notes, self.limit = blocking.answer, blocking.notes, blocking.limit
+            self.pieces = self._pump(blocking)
+            return
+        self.answer = Answer()
+        self.notes = Notes()
+        self.limit = Limit(
+            prepared.job.policy, router.clock(), prepared.deadline, streamed=prepared.job.stream
+        )
+        self.pieces = self._pieces(self._twin() if provider.does_io else self._wire())
+
+    async def _pieces(self, inner: Pieces) -> Pieces:
+        """The pieces of the answer, as they come.
+
+        Raises:
+            RouterError: The exchange failed; the error knows where.
+        """
+        clock, limit, answer = self._router.clock, self.limit, self.answer
+        try:
+            async for piece in inner:
+                yield piece
+                now = clock()
+                if answer.finished:
+                    limit.finish(now)
+                elif answer.has_content:
+                    limit.alive(now)
+        except RouterError as error:
+            self.notes.locate(error, self._candidate.registered.name, str(self._candidate.target))
+            raise self.notes.complete(error, self._router.time.epoch()) from error.__cause__
+        finally:
+            await inner.aclose()
+            await self._release()
+
+    async def _wire(self) -> Pieces:
+        candidate = self._candidate
+        provider = candidate.registered.provider
+        arguments = arguments_of(candidate, self._prepared)
+        actions = run(
+            provider,
+            lambda: provider.create_completion(**arguments),
+            self.answer,
+            self.notes,
+            self._prepared.extras,
+        )
+        try:
+            action = next(actions)
+            while True:
+                if action is PING:
+                    self.limit.ping(self._router.clock())
+                    action = actions.send(None)
+                    continue
+                if isinstance(action, str | Chunk):
+                    yield action
+                    action = actions.send(None)
+                    continue
+                try:
+                    result = await self._perform(action)
+                except RouterError as error:
+                    action = actions.throw(error)
+                else:
+                    action = actions.send(result)
+        except StopIteration:
+            return
+        finally:
+            actions.close()
+
+    async def _twin(self) -> Pieces:
+        """A blocking provider's async generator: it does its own I/O, and yields pieces."""
+        provider = self._candidate.registered.provider
+        assert provider.create_completion_async is not None
+        steps: Any = provider.create_completion_async(
+            **arguments_of(self._candidate, self._prepared)
+        )
+        try:
+            while True:
+                async with self._limited():
+                    piece = await anext(steps)
+                if accept(provider, piece, self.answer):
+                    yield piece
+        except StopAsyncIteration:
+            return
+        except Exception as error:  # whatever a plugin raises is contained
+            raise translate(error) from error
+        finally:
+            if isinstance(steps, AsyncGenerator):
+                await steps.aclose()
+
+    async def _pump(self, blocking: Run) -> Pieces:
+        """A blocking provider's pieces, pumped by one thread for the whole exchange."""
+        pump = _Pump(blocking)
+        self._router.pool.submit(pump.work)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self.limit.until - self._router.clock()):
+                        await pump.ready.wait()
+                except TimeoutError:
+                    error = self.limit.error(self._router.clock())
+                    self.notes.locate(
+                        error, self._candidate.registered.name, str(self._candidate.target)
+                    )
+                    raise error from None
+                for piece in pump.taken():
+                    yield piece
+                if pump.finished:
+                    if pump.error is not None:
+                        raise pump.error
+                    return
+        finally:
+            pump.stopped = True
+
+    async def _perform(self, action: Action | Any) -> Any:
+        if isinstance(action, HttpResponse):
+            assert self._exchange is not None
+            return await self._router.async_transport.read(action, self._exchange)
+        if isinstance(action, HttpRequest):
+            return await self._send(action)
+        if isinstance(action, Call):
+            loop = asyncio.get_running_loop()
+            async with self._limited():
+                return await loop.run_in_executor(self._router.pool, action.function)
+        if isinstance(action, Wait):
+            return await self._wait(action.seconds)
+        assert isinstance(action, Shared)
+        return await self._share(action)
+
+    async def _send(self, request: HttpRequest) -> HttpResponse:
+        transport = self._router.async_transport
+        from router.transport.asynchronous import AsyncExchange
+
+        self._exchange = AsyncExchange(self.limit)
+        return await transport.send(request, self._exchange)
+
+    async def _wait(self, seconds: float) -> None:
+        now, until = self._router.clock(), self.limit.until
+        await self._router.time.sleep_async(max(0.0, min(seconds, until - now)))
+        if now + seconds >= until:
+            raise self.limit.error(until)
+
+    async def _share(self, step: Shared) -> Any:
+        key = (self._candidate.registered.name, step.key)
+        lock = self._router.locks.get(key)
+        async with self._limited():
+            await lock.acquire()
+        try:
+            if (kept := self._router.shared.fresh(key)) is not None:
+                return kept[0]
+            value = await self._drive_shared(step.exchange())
+            self._router.shared.keep(key, step, value)
+            return value
+        finally:
+            lock.release()
+
+    async def _drive_shared(self, steps: Generator[Any, Any, Any]) -> Any:
+        """Run a sub-exchange to its end; what it returns."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await self._perform(step)
+                except RouterError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as stop:
+            return stop.value
+
+    def _limited(self) -> _Within:
+        return _Within(self.limit, self._router.clock())
+
+    async def _release(self) -> None:
+        responses, self.notes.responses = self.notes.responses, []
+        for response in responses:
+            assert self._exchange is not None
+            await self._router.async_transport.finish(
+                response, self._exchange, drain=self.answer.finished
+            )
+        self._router.cleanups.add(self.notes.cleanups)
+        self.notes.cleanups = []
+
+
+class _Within:
+    """Waits within a limit; its error is the limit's own."""
+
+    def __init__(self, limit: Limit, now: float) -> None:
+        self._limit = limit
+        self._timeout = asyncio.timeout(limit.until - now)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *exception: Any) -> None:
+        try:
+            await self._timeout.__aexit__(*exception)
+        except TimeoutError:
+            raise self._limit.error(time.monotonic()) from None
+
+
+class _Pump:
+    """Hands pieces from a thread to an event loop; wakes it only when it waits.
+
+    Attributes:
+        ready: Set when something may be taken.
+        finished: Whether the thread is done; `error` is what it ended with.
+        stopped: Set by the loop: the thread ends at the next piece.
+    """
+
+    def __init__(self, blocking: Run) -> None:
+        self._run = blocking
+        self._loop = asyncio.get_running_loop()
+        self._pieces: deque[str | Chunk] = deque()
+        self._woken = False
+        self.ready = asyncio.Event()
+        self.finished = False
+        self.stopped = False
+        self.error: BaseException | None = None
+
+    def work(self) -> None:
+        """Run the exchange to its end, in a thread of the pool."""
+        try:
+            for piece in self._run.pieces:
+                self._pieces.append(piece)
+                self._wake()
+                if self.stopped:
+                    break
+        except BaseException as error:  # noqa: BLE001  # raised again in the loop
+            self.error = error
+        finally:
+            self._run.pieces.close()
+            self.finished = True
+            self._wake()
+
+    def taken(self) -> list[str | Chunk]:
+        """What has come, in the loop's thread."""
+        self.ready.clear()
+        self._woken = False
+        return [self._pieces.popleft() for _ in range(len(self._pieces))]
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self.ready.set)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                self.stopped = True
+
+
+class _Drive:
+    """Carries out what the flow of one call says, and hands over what comes."""
+
+    def __init__(self, router: AsyncRouter, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.completion: Completion | None = None
+        self._router = router
+        self._run: _AsyncRun | None = None
+        self._held: list[str | Chunk] = []
+        self._event: Event | None = None
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """The pieces to deliver; sets `completion` at the end.
+
+        Raises:
+            RouterError: What the flow raises.
+        """
+        prepared, clock = self.prepared, self._router.clock
+        flow = route(prepared.job, prepared.journal, prepared.started)
+        try:
+            command = next(flow)
+            while True:
+                if isinstance(command, Deliver):
+                    async with aclosing(self._deliver()) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                else:
+                    self._event = await self._obey(command)
+                assert self._event is not None
+                command = flow.send(self._event)
+        except StopIteration as stop:
+            completion: Completion = stop.value
+            self.completion = completion
+            prepared.report.succeeded(completion, 1000 * (clock() - prepared.started))
+        except BaseException as error:
+            self._ended(error)
+            raise
+        finally:
+            flow.close()
+            if self._run is not None:
+                await self._run.pieces.aclose()
+
+    async def _obey(self, command: Command) -> Event:
+        clock = self._router.clock
+        if isinstance(command, Sleep):
+            await self._router.time.sleep_async(max(0.0, command.until - clock()))
+            return Event(Outcome.WOKE, clock())
+        assert isinstance(command, Begin)
+        self._run = run = _AsyncRun(self._router, self.prepared, command.candidate)
+        self._held = []
+        try:
+            async for piece in run.pieces:
+                if command.until == "content":
+                    self._held.append(piece)
+                    if run.answer.has_content:
+                        return Event(Outcome.CONTENT, clock(), run)
+        except RouterError as error:
+            return Event(Outcome.FAILED, clock(), run, error)
+        return Event(Outcome.FINISHED, clock(), run)
+
+    async def _deliver(self) -> Pieces:
+        run = self._run
+        assert run is not None
+        try:
+            held, self._held = self._held, []
+            for piece in held:
+                yield piece
+            async for piece in run.pieces:
+                yield piece
+        except RouterError as error:
+            self._event = Event(Outcome.FAILED, self._router.clock(), run, error)
+        else:
+            self._event = Event(Outcome.FINISHED, self._router.clock(), run)
+
+    def _ended(self, error: BaseException) -> None:
+        """The call ends without an answer: by an error, or because nobody wants it any more."""
+        prepared, now = self.prepared, self._router.clock()
+        if prepared.journal.running:
+            prepared.journal.end("cancelled", now, self._run)
+        if not isinstance(error, Exception):
+            error = Cancelled("closed by the caller")
+        prepared.report.failed(prepared.journal.trace(), error, 1000 * (now - prepared.started))
+
+
+class AsyncStream:
+    """An answer that is still coming; `Stream` for a coroutine.
+
+    Iterating gives its text, piece by piece; `chunks()` gives the typed pieces. Also an async
+    context manager. Leaving it, closing it, or dropping it ends the request.
+    """
+
+    def __init__(self, drive: _Drive) -> None:
+        self._drive = drive
+        self._first: list[Piece] = []
+        self._pieces = drive.pieces()
+
+    async def _begin(self) -> None:
+        """Wait for the first piece, so that what can fail raises at the call."""
+        async for piece in self._pieces:
+            self._first.append(piece)
+            return
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            piece = self._first.pop() if self._first else await anext(self._pieces)
+            if type(piece) is str:
+                return piece
+            if type(piece) is Chunk and piece.text and piece.index == 0:
+                return piece.text
+
+    async def chunks(self) -> AsyncIterator[Chunk | Restart]:
+        """The pieces with all that they hold: text, reasoning, tool calls, usage."""
+        while True:
+            try:
+                piece = self._first.pop() if self._first else await anext(self._pieces)
+            except StopAsyncIteration:
+                return
+            yield Chunk(text=piece) if isinstance(piece, str) else piece
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer, once the stream is at its end.
+
+        Raises:
+            ConfigError: It is not, or it broke off.
+        """
+        if self._drive.completion is None:
+            raise ConfigError("the completion is there when the stream has come to its end")
+        return self._drive.completion
+
+    @property
+    def trace(self) -> Trace:
+        """The attempts so far."""
+        return self._drive.prepared.journal.trace()
+
+    async def close(self) -> None:
+        """End the request and free its connection. Does nothing at the end."""
+        await self._pieces.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
