@@ -1,9 +1,12 @@
 """H2o's exchange: against captured answers without any I/O, then over sockets."""
 
+import inspect
 import itertools
 import json
+import re
 import uuid
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
@@ -775,3 +778,29 @@ def test_direct_use_begins_anew_when_the_server_forgets_the_session():
         assert "".join(ask(server)) == HELLO
         assert server.conversations == {}
         assert len(server.generations) == 1
+
+
+# -- the documentation
+
+PAGE = Path(__file__).parents[2] / "docs" / "h2o.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+SEA = ("The", " sea", " keeps", " no", " secrets", ".")
+
+
+def test_every_example_of_the_page_shows_its_output():
+    assert PAGE.read_text().count("```python") == len(EXAMPLES) > 0
+
+
+@pytest.mark.parametrize(("program", "output"), EXAMPLES)
+def test_examples_of_the_page_print_what_they_show(capsys, program, output):
+    with ChatUI(tokens=SEA) as server:
+        exec(program.replace("http://127.0.0.1:3000", server.url), {})
+    assert capsys.readouterr().out == output
+
+
+def test_page_has_every_setting_parameter_and_model():
+    page = PAGE.read_text()
+    settings = list(inspect.signature(H2o).parameters)
+    parameters = [each.name for each in read_signature(H2o().create_completion, "providers.h2o")]
+    rows = re.findall(r"^\| `(?:h2o/)?([\w-]+)` \|", page, re.MULTILINE)
+    assert rows == [*settings, *WIRE_IDS, *parameters]

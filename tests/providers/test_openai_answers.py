@@ -1,0 +1,496 @@
+"""What comes back on OpenAI's wire, in the dialects of its services, without any I/O."""
+
+import json
+
+import pytest
+from emulators.chat import DONE, Played, call, chunk, delta, message, split, sse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.openai import openai
+from providers.openai_answers import FINISH_REASONS
+from router import (
+    BadRequest,
+    Chunk,
+    ContextOverflow,
+    ModelNotFound,
+    Overloaded,
+    ProtocolError,
+    RateLimited,
+    ToolCall,
+    UpstreamError,
+    Usage,
+)
+
+PROVIDER = openai(key="a-key")
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+ROLE = chunk(delta(role="assistant", content=""))
+HELLO = chunk(delta(content="Hello"))
+THERE = chunk(delta(content=" there"))
+STOP = chunk(delta("stop"))
+
+WEATHER = ToolCall(id="call_1", name="weather", arguments='{"city": "Ghent"}')
+CLOCK = ToolCall(id="call_2", name="clock", arguments="{}")
+
+STREAMS = {
+    "plain": sse(ROLE, HELLO, THERE, STOP, chunk(usage=USAGE)),
+    "usage with the finish": sse(HELLO, THERE, chunk(delta("stop"), usage=USAGE)),
+    "usage in every chunk": sse(
+        chunk(delta(content="Hello"), usage={**USAGE, "completion_tokens": 1}),
+        chunk(delta(content=" there"), usage={**USAGE, "completion_tokens": 2}),
+        chunk(delta("stop"), usage=USAGE),
+    ),
+    "usage in Groq's place": sse(HELLO, THERE, chunk(delta("stop"), x_groq={"usage": USAGE})),
+    "usage at the choice": sse(HELLO, THERE, chunk({**delta("stop"), "usage": USAGE})),
+    "usage with a repeated finish": sse(HELLO, THERE, STOP, chunk(delta("stop"), usage=USAGE)),
+    "text with the finish": sse(HELLO, chunk(delta("stop", content=" there"), usage=USAGE)),
+    "no [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE), done=False),
+    "a second [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE)) + DONE,
+    "text behind [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE)) + sse(HELLO),
+    "a second finish": sse(HELLO, THERE, STOP, chunk(delta("length")), chunk(usage=USAGE)),
+    "text behind the finish": sse(HELLO, THERE, STOP, HELLO, chunk(usage=USAGE)),
+    "the last line unended": sse(HELLO, THERE, chunk(delta("stop"), usage=USAGE), done=False)[:-2],
+    "CRLF": sse(HELLO, THERE, STOP, chunk(usage=USAGE)).replace(b"\n", b"\r\n"),
+    "a byte order mark": b"\xef\xbb\xbf" + sse(HELLO, THERE, STOP, chunk(usage=USAGE)),
+    "blank lines before": b"\r\n\r\n" + sse(HELLO, THERE, STOP, chunk(usage=USAGE)),
+    "comments": sse(": PROCESSING", HELLO, ": ping", THERE, STOP, chunk(usage=USAGE)),
+    "named events": sse("event: x\ndata: {}", HELLO, THERE, STOP, chunk(usage=USAGE)),
+    "an empty event": sse("data:", HELLO, THERE, STOP, chunk(usage=USAGE)),
+    "a preamble without ids": sse(
+        chunk(id="", model="", prompt_filter_results=[{"prompt_index": 0}]),
+        *(HELLO, THERE, STOP, chunk(usage=USAGE)),
+    ),
+    "nulls": sse(
+        chunk(delta(content=None, refusal=None, tool_calls=None, reasoning_content=None)),
+        *(HELLO, THERE, chunk(delta("stop", content=None), error=None), chunk(usage=USAGE)),
+    ),
+    "an empty finish": sse(chunk(delta("", content="Hello")), THERE, STOP, chunk(usage=USAGE)),
+    "the message so far beside": sse(
+        chunk({**delta(content="Hello"), "message": {"content": "Hello"}}),
+        chunk({**delta(content=" there"), "message": {"content": "Hello there"}}),
+        *(STOP, chunk(usage=USAGE)),
+    ),
+    "parts": sse(
+        chunk(delta(content=[{"type": "text", "text": "Hello"}])),
+        chunk(delta(content=[{"type": "text", "text": " "}, {"type": "text", "text": "there"}])),
+        *(STOP, chunk(usage=USAGE)),
+    ),
+    "a whole completion": json.dumps(chunk(message(content="Hello there"), usage=USAGE)).encode(),
+    "a whole completion behind blanks": b" \n\n \n"
+    + json.dumps(chunk(message(content="Hello there"), usage=USAGE)).encode(),
+}
+"""The same answer in many forms."""
+
+
+@pytest.mark.parametrize("body", STREAMS.values(), ids=STREAMS.keys())
+def test_stream_is_the_same_answer_in_every_form(body):
+    completion = Played(PROVIDER, body).completion
+    assert completion.text == "Hello there"
+    assert completion.finish_reason == "stop"
+    assert completion.usage == Usage(input_tokens=9, output_tokens=3)
+    assert completion.id == "chatcmpl-1"
+    assert completion.model == "gpt-4o-mini-2024-07-18"
+
+
+@given(body=st.sampled_from(sorted(STREAMS.values())), cuts=st.lists(st.integers(0), max_size=20))
+def test_stream_does_not_depend_on_how_its_bytes_are_split(body, cuts):
+    assert Played(PROVIDER, split(body, cuts)).pieces == Played(PROVIDER, body).pieces
+
+
+@pytest.mark.parametrize("body", STREAMS.values(), ids=STREAMS.keys())
+def test_stream_may_come_byte_by_byte(body):
+    bytes_ = [body[i : i + 1] for i in range(len(body))]
+    assert Played(PROVIDER, bytes_).pieces == Played(PROVIDER, body).pieces
+
+
+def test_text_comes_as_str():
+    pieces = Played(PROVIDER, STREAMS["plain"]).pieces
+    assert [piece for piece in pieces if isinstance(piece, str)] == ["Hello", " there"]
+
+
+def test_text_beyond_ascii_comes_whole_however_it_is_split():
+    body = b'data: {"choices":[{"delta":{"content":"\xf0\x9f\x8c\x8a \xe6\xb5\xb7"}}]}\n\n' + sse(STOP)
+    pieces = [body[i : i + 1] for i in range(len(body))]
+    assert Played(PROVIDER, pieces).completion.text == "🌊 海"
+
+
+def test_chunk_without_content_is_a_sign_of_life_and_commits_nothing():
+    pieces = Played(PROVIDER, sse(": ping", ROLE, ROLE, "data:", HELLO, STOP)).pieces
+    before = pieces[: pieces.index("Hello")]
+    assert before == [Chunk(), Chunk(id="chatcmpl-1", model=HELLO["model"]), Chunk(), Chunk()]
+
+
+def test_nothing_is_read_behind_done():
+    """A server that keeps the connection open behind it must not keep the caller waiting."""
+    played = Played(PROVIDER, [sse(HELLO, STOP), b": still here\n\n"])
+    assert played.completion.text == "Hello"
+    assert played.read == 1
+
+
+# -- what an answer may be made of: (its stream, its whole message, what both come to)
+
+ANSWERS = {
+    "reasoning_content": (
+        [delta(reasoning_content="Let me"), delta(reasoning_content=" see."), delta(content="4")],
+        message(reasoning_content="Let me see.", content="4"),
+        {"reasoning": "Let me see.", "text": "4"},
+    ),
+    "reasoning": (
+        [delta(reasoning="Let me"), delta(reasoning=" see.", content=""), delta(content="4")],
+        message(reasoning="Let me see.", content="4"),
+        {"reasoning": "Let me see.", "text": "4"},
+    ),
+    "reasoning under both names": (
+        [delta(reasoning="Hm.", reasoning_content="Hm."), delta(content="4")],
+        message(reasoning="Hm.", reasoning_content="Hm.", content="4"),
+        {"reasoning": "Hm.", "text": "4"},
+    ),
+    "thinking in parts": (
+        [
+            delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "H"}]}]),
+            delta(content=[{"type": "thinking", "thinking": "m."}]),
+            delta(content="4"),
+        ],
+        message(
+            content=[
+                {"type": "thinking", "thinking": [{"text": "H"}, {"text": "m."}]},
+                {"type": "text", "text": "4"},
+            ]
+        ),
+        {"reasoning": "Hm.", "text": "4"},
+    ),
+    "refusal": (
+        [delta(refusal="I will"), delta(refusal=" not.")],
+        message(refusal="I will not.", content=None),
+        {"refusal": "I will not.", "text": ""},
+    ),
+    "tool call in pieces": (
+        [
+            delta(content=None, tool_calls=[call(0, "call_1", name="weather", arguments="")]),
+            delta(tool_calls=[call(0, arguments='{"city":')]),
+            delta(tool_calls=[call(0, arguments=' "Ghent"}')]),
+        ],
+        message(content=None, tool_calls=[{**call(None, "call_1", **{}), **{"function": {
+            "name": "weather", "arguments": '{"city": "Ghent"}'}}}]),
+        {"tool_calls": (WEATHER,)},
+    ),
+    "two tool calls interleaved": (
+        [
+            delta(tool_calls=[call(0, "call_1", name="weather", arguments="")]),
+            delta(tool_calls=[call(1, "call_2", name="clock", arguments="")]),
+            delta(tool_calls=[call(0, arguments='{"city":'), call(1, arguments="{")]),
+            delta(tool_calls=[call(1, arguments="}"), call(0, arguments=' "Ghent"}')]),
+        ],
+        None,
+        {"tool_calls": (WEATHER, CLOCK)},
+    ),
+    "tool calls out of order with a gap": (
+        [
+            delta(tool_calls=[call(5, "call_2", name="clock", arguments="{}")]),
+            delta(tool_calls=[call(2, "call_1", name="weather", arguments='{"city": "Ghent"}')]),
+        ],
+        None,
+        {"tool_calls": (WEATHER, CLOCK)},
+    ),
+    "tool calls without a number": (
+        [
+            delta(tool_calls=[call(None, "call_1", name="weather", arguments='{"city":')]),
+            delta(tool_calls=[call(None, arguments=' "Ghent"}')]),
+            delta(tool_calls=[call(None, "call_2", name="clock", arguments="{}")]),
+        ],
+        message(
+            tool_calls=[
+                call(None, "call_1", name="weather", arguments='{"city": "Ghent"}'),
+                call(None, "call_2", name="clock", arguments="{}"),
+            ]
+        ),
+        {"tool_calls": (WEATHER, CLOCK)},
+    ),
+    "tool calls that share a number": (
+        [
+            delta(tool_calls=[call(0, "call_1", name="weather", arguments='{"city": "Ghent"}')]),
+            delta(tool_calls=[call(0, "call_2", name="clock", arguments="{")]),
+            delta(tool_calls=[call(0, arguments="}")]),
+        ],
+        message(
+            tool_calls=[
+                call(0, "call_1", name="weather", arguments='{"city": "Ghent"}'),
+                call(0, "call_2", name="clock", arguments="{}"),
+            ]
+        ),
+        {"tool_calls": (WEATHER, CLOCK)},
+    ),
+    "tool call whose id and name are repeated": (
+        [
+            delta(tool_calls=[call(0, "call_1", name="weather", arguments='{"city":')]),
+            delta(tool_calls=[call(0, "call_1", name="weather", arguments=' "Ghent"}')]),
+        ],
+        None,
+        {"tool_calls": (WEATHER,)},
+    ),
+    "tool call whose id is emptied": (
+        [
+            delta(tool_calls=[call(0, "call_1", name="weather", arguments="")]),
+            delta(tool_calls=[call(0, "", arguments='{"city": "Ghent"}')]),
+        ],
+        None,
+        {"tool_calls": (WEATHER,)},
+    ),
+    "tool call with an object": (
+        [delta(tool_calls=[call(0, "call_2", name="clock", arguments={})])],
+        message(tool_calls=[call(0, "call_2", name="clock", arguments={})]),
+        {"tool_calls": (CLOCK,)},
+    ),
+    "custom tool": (
+        [
+            delta(tool_calls=[{"index": 0, "id": "c", "custom": {"name": "sum", "input": "4 +"}}]),
+            delta(tool_calls=[{"index": 0, "custom": {"input": " 4"}}]),
+        ],
+        message(tool_calls=[{"id": "c", "custom": {"name": "sum", "input": "4 + 4"}}]),
+        {"tool_calls": (ToolCall(id="c", name="sum", arguments="4 + 4"),)},
+    ),
+}
+
+
+@pytest.mark.parametrize(("deltas", "whole", "expected"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_answer_is_read_from_its_stream_and_from_its_whole(deltas, whole, expected):
+    bodies = {True: sse(*map(chunk, deltas), STOP)}
+    if whole is not None:
+        bodies[False] = json.dumps(chunk(whole)).encode()
+    for stream, body in bodies.items():
+        choice = Played(PROVIDER, body, stream=stream).completion.choices[0]
+        assert {name: getattr(choice, name) for name in expected} == expected
+        assert choice.finish_reason == "stop"
+
+
+@given(name=st.sampled_from(sorted(ANSWERS)), cuts=st.lists(st.integers(0), max_size=20))
+def test_answer_does_not_depend_on_how_its_bytes_are_split(name, cuts):
+    body = sse(*map(chunk, ANSWERS[name][0]), STOP)
+    assert Played(PROVIDER, split(body, cuts)).pieces == Played(PROVIDER, body).pieces
+
+
+def test_tool_call_with_arguments_that_are_no_json_comes_as_it_is():
+    body = sse(chunk(delta("tool_calls", tool_calls=[call(0, "c", name="f", arguments='{"a":')])))
+    (made,) = Played(PROVIDER, body).completion.choices[0].tool_calls
+    assert made.arguments == '{"a":'
+    assert made.parse_error
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_choices_are_kept_apart(stream):
+    streamed = sse(
+        chunk(delta(index=1, content="Good")),
+        chunk(delta(index=0, content="Hel"), delta(index=1, content=" day")),
+        chunk(delta("length", index=1)),
+        chunk(delta("stop", index=0, content="lo")),
+    )
+    whole = chunk(
+        message(content="Hello"), message("length", index=1, content="Good day"), usage=USAGE
+    )
+    body = streamed if stream else json.dumps(whole).encode()
+    choices = Played(PROVIDER, body, stream=stream).completion.choices
+    assert [(c.index, c.text, c.finish_reason) for c in choices] == [
+        (0, "Hello", "stop"),
+        (1, "Good day", "length"),
+    ]
+
+
+@pytest.mark.parametrize("native", [*FINISH_REASONS, "something_new"])
+def test_finish_reason_keeps_the_services_word_beside_it(native):
+    choice = Played(PROVIDER, sse(HELLO, chunk(delta(native)))).completion.choices[0]
+    assert choice.finish_reason == FINISH_REASONS.get(native, "other")
+    assert choice.native_finish_reason == native
+
+
+def test_finish_reason_keeps_the_word_of_the_service_behind_a_gateway():
+    end = {**delta("tool_calls"), "native_finish_reason": "tool_use"}
+    choice = Played(PROVIDER, sse(HELLO, chunk(end))).completion.choices[0]
+    assert (choice.finish_reason, choice.native_finish_reason) == ("tool_calls", "tool_use")
+
+
+USAGES = {
+    "details": (
+        {
+            **USAGE,
+            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5, "audio_tokens": 1},
+            "completion_tokens_details": {"reasoning_tokens": 2, "audio_tokens": 2},
+        },
+        Usage(
+            input_tokens=9,
+            output_tokens=3,
+            cached_tokens=4,
+            cache_write_tokens=5,
+            reasoning_tokens=2,
+            audio_tokens=3,
+        ),
+    ),
+    "reasoning beside the completion": (
+        {
+            **USAGE,
+            "total_tokens": 302,
+            "completion_tokens_details": {"reasoning_tokens": 290},
+        },
+        Usage(input_tokens=9, output_tokens=293, reasoning_tokens=290),
+    ),
+    "DeepSeek's cache": (
+        {**USAGE, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 1},
+        Usage(input_tokens=9, output_tokens=3, cached_tokens=8),
+    ),
+    "Together's cache": (
+        {**USAGE, "cached_tokens": 0},
+        Usage(input_tokens=9, output_tokens=3, cached_tokens=0),
+    ),
+    "null details": (
+        {**USAGE, "prompt_tokens_details": None, "completion_tokens_details": None},
+        Usage(input_tokens=9, output_tokens=3),
+    ),
+    "no numbers": (
+        {"prompt_tokens": None, "completion_tokens": "many"},
+        Usage(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("wire", "usage"), USAGES.values(), ids=USAGES.keys())
+def test_usage_counts_what_is_cached_and_what_is_reasoning(wire, usage):
+    assert Played(PROVIDER, sse(HELLO, STOP, chunk(usage=wire))).completion.usage == usage
+
+
+def test_usage_that_is_missing_is_unknown():
+    assert Played(PROVIDER, sse(HELLO, STOP)).completion.usage is None
+
+
+def test_whole_completion_keeps_what_has_no_name_here():
+    body = chunk(message(content="Hi"), citations=["https://example.org"], system_fingerprint="fp")
+    played = Played(PROVIDER, json.dumps(body).encode(), stream=False)
+    assert played.completion.raw == body
+
+
+def test_log_probabilities_come_with_their_text():
+    probabilities = {"content": [{"token": "Hello", "logprob": -0.5}]}
+    body = sse(chunk({**delta(content="Hello"), "logprobs": probabilities}), STOP)
+    pieces = Played(PROVIDER, body, logprobs=True).pieces
+    assert Chunk(text="Hello", raw={"logprobs": probabilities}) in pieces
+
+
+# -- what is no answer
+
+RATE = {"message": "Too many requests", "type": "requests", "code": "rate_limit_exceeded"}
+OVERLOADED = {"error": {"message": "Busy", "code": "server_is_overloaded"}}
+
+FAULTS = {
+    "empty body": (b"", ProtocolError, "empty body"),
+    "blank body": (b" \r\n\n", ProtocolError, "empty body"),
+    "HTML": (b"<!DOCTYPE html><html><body>Sign in</body></html>", ProtocolError, "malformed"),
+    "text": (b"upstream connect error\n", ProtocolError, "no stream of events"),
+    "broken JSON": (sse(HELLO, 'data: {"choices": [', STOP), ProtocolError, "malformed"),
+    "NaN": (sse(HELLO, 'data: {"choices": [], "usage": {"a": NaN}}'), ProtocolError, "malformed"),
+    "an object in an array's place": (sse(chunk(choices={})), ProtocolError, "malformed"),
+    "a number in a text's place": (sse(chunk(delta(content=7))), ProtocolError, "malformed"),
+    "invalid UTF-8": (sse(HELLO) + b'data: {"a": "\xff"}\n\n', ProtocolError, "UTF-8"),
+    "[DONE] alone": (DONE, ProtocolError, "without a finish reason"),
+    "[DONE] without a finish": (sse(HELLO, chunk(usage=USAGE)), ProtocolError, "without a finish"),
+    "a body cut": (b'{"choices": [{"message": {"content": "Hel', ProtocolError, "malformed"),
+    "a whole error": (json.dumps({"error": RATE}).encode(), RateLimited, "Too many requests"),
+    "no choices": (json.dumps(chunk()).encode(), ProtocolError, "without choices"),
+    "an error first": (sse({"error": RATE}), RateLimited, "Too many requests"),
+    "an error after text": (sse(HELLO, OVERLOADED), Overloaded, "Busy"),
+    "an error event": (sse("event: error\ndata: " + json.dumps(RATE)), RateLimited, "Too many"),
+    "an error as a string": (sse({"error": "out of memory"}), UpstreamError, "out of memory"),
+    "an error beside choices": (
+        sse(HELLO, chunk(delta("error", content=""), error={"code": 502, "message": "Gone"})),
+        *(UpstreamError, "Gone"),
+    ),
+    "an error at the choice": (
+        sse(HELLO, chunk({**delta("error"), "error": {"code": 429, "message": "Slower"}})),
+        *(RateLimited, "Slower"),
+    ),
+    "vLLM's error": (
+        sse({"object": "error", "message": "Bad", "type": "BadRequestError", "code": 400}),
+        *(BadRequest, "Bad"),
+    ),
+    "FastAPI's error": (sse({"detail": "it broke"}), UpstreamError, "it broke"),
+    "a bare message": (sse({"message": "it broke"}), UpstreamError, "it broke"),
+    "a type for a status": (
+        sse({"error": {"type": "not_found_error", "message": "no such model"}}),
+        *(ModelNotFound, "no such model"),
+    ),
+    "an overflow": (
+        sse({"error": {"code": 400, "message": "The maximum context length is 8 tokens."}}),
+        *(ContextOverflow, "8 tokens"),
+    ),
+    "a finish that is an error": (sse(HELLO, chunk(delta("error"))), UpstreamError, "broke"),
+    "a lack of resources": (
+        sse(HELLO, chunk(delta("insufficient_system_resource"))),
+        *(Overloaded, "broke"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "kind", "words"), FAULTS.values(), ids=FAULTS.keys())
+def test_stream_that_is_no_answer_is_an_error(body, kind, words):
+    error = Played(PROVIDER, body).error
+    assert type(error) is kind
+    assert words in error.message
+
+
+@given(name=st.sampled_from(sorted(FAULTS)), cuts=st.lists(st.integers(0), max_size=20))
+def test_error_does_not_depend_on_how_the_bytes_are_split(name, cuts):
+    body = FAULTS[name][0]
+    whole, pieces = Played(PROVIDER, body), Played(PROVIDER, split(body, cuts))
+    assert type(pieces.error) is type(whole.error)
+    assert pieces.error.message == whole.error.message
+    assert pieces.pieces == whole.pieces
+
+
+@pytest.mark.parametrize("name", ["empty body", "HTML", "a body cut", "a whole error", "no choices"])
+def test_whole_body_that_is_no_answer_is_an_error(name):
+    body, kind, words = FAULTS[name]
+    error = Played(PROVIDER, body, stream=False).error
+    assert type(error) is kind
+    assert words in error.message
+
+
+@pytest.mark.parametrize("end", range(0, len(STREAMS["plain"]), 7))
+def test_stream_that_is_cut_is_never_a_finished_answer(end):
+    """Wherever it is cut: an error, or no finish reason, for which the host raises."""
+    body = STREAMS["plain"][:end]
+    played = Played(PROVIDER, body)
+    if played.error is None and b'"stop"' not in body:
+        assert played.completion.finish_reason is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_pieces_or_a_router_error(body):
+    Played(PROVIDER, body)
+    Played(PROVIDER, b"data: " + body + b"\n\n")
+    Played(PROVIDER, body, stream=False)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 600) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["choices", "delta", "message", "content", "error", "detail", "code", "usage"]
+            + ["tool_calls", "function", "index", "finish_reason", "type", "id", "metadata"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_json_gives_pieces_or_a_router_error(value):
+    body = json.dumps(value).encode()
+    Played(PROVIDER, body)
+    Played(PROVIDER, body, stream=False)
+    Played(PROVIDER, sse(value))
+    Played(PROVIDER, body, status=500, stream=False)
+
+
+def test_whole_body_in_a_streams_place_is_bounded():
+    piece = b" " * 1024 * 1024
+    assert "too large" in Played(PROVIDER, [b"{", *[piece] * 65]).error.message
