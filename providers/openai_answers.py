@@ -206,9 +206,11 @@ class Reader:
             ProtocolError: It is malformed.
             RouterError: It is an error.
         """
+        if self.done:
+            return ()
         self._began = True
         data = event.data
-        if not data or self.done:
+        if not data:
             return (ALIVE,)
         if data.startswith(b"[DONE]"):
             self.done = True

@@ -1,4 +1,4 @@
-"""llama.cpp's own OpenAI-style server on 127.0.0.1, with the SmolLM2 weights: no emulator, the real one.
+"""llama.cpp's own OpenAI-style server on 127.0.0.1, with the SmolLM2 weights: the real thing.
 
 It runs in a process of its own, so that its log, its memory and its crashes stay apart.
 """

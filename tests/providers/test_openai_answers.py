@@ -109,7 +109,9 @@ def test_text_comes_as_str():
 
 
 def test_text_beyond_ascii_comes_whole_however_it_is_split():
-    body = b'data: {"choices":[{"delta":{"content":"\xf0\x9f\x8c\x8a \xe6\xb5\xb7"}}]}\n\n' + sse(STOP)
+    body = b'data: {"choices":[{"delta":{"content":"\xf0\x9f\x8c\x8a \xe6\xb5\xb7"}}]}\n\n' + sse(
+        STOP
+    )
     pieces = [body[i : i + 1] for i in range(len(body))]
     assert Played(PROVIDER, pieces).completion.text == "🌊 海"
 
@@ -170,8 +172,10 @@ ANSWERS = {
             delta(tool_calls=[call(0, arguments='{"city":')]),
             delta(tool_calls=[call(0, arguments=' "Ghent"}')]),
         ],
-        message(content=None, tool_calls=[{**call(None, "call_1", **{}), **{"function": {
-            "name": "weather", "arguments": '{"city": "Ghent"}'}}}]),
+        message(
+            content=None,
+            tool_calls=[call(None, "call_1", name="weather", arguments='{"city": "Ghent"}')],
+        ),
         {"tool_calls": (WEATHER,)},
     ),
     "two tool calls interleaved": (
@@ -312,7 +316,11 @@ USAGES = {
     "details": (
         {
             **USAGE,
-            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5, "audio_tokens": 1},
+            "prompt_tokens_details": {
+                "cached_tokens": 4,
+                "cache_write_tokens": 5,
+                "audio_tokens": 1,
+            },
             "completion_tokens_details": {"reasoning_tokens": 2, "audio_tokens": 2},
         },
         Usage(
@@ -443,7 +451,9 @@ def test_error_does_not_depend_on_how_the_bytes_are_split(name, cuts):
     assert pieces.pieces == whole.pieces
 
 
-@pytest.mark.parametrize("name", ["empty body", "HTML", "a body cut", "a whole error", "no choices"])
+@pytest.mark.parametrize(
+    "name", ["empty body", "HTML", "a body cut", "a whole error", "no choices"]
+)
 def test_whole_body_that_is_no_answer_is_an_error(name):
     body, kind, words = FAULTS[name]
     error = Played(PROVIDER, body, stream=False).error
@@ -469,14 +479,16 @@ def test_any_bytes_give_pieces_or_a_router_error(body):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 600) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["choices", "delta", "message", "content", "error", "detail", "code", "usage"]
-            + ["tool_calls", "function", "index", "finish_reason", "type", "id", "metadata"]
-        ),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "choices delta message content error detail code usage tool_calls function index "
+                "finish_reason type id metadata".split()
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )
