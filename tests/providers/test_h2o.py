@@ -1,10 +1,12 @@
 """H2o's exchange: against captured answers without any I/O, then over sockets."""
 
+import asyncio
 import inspect
 import itertools
 import json
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -14,9 +16,11 @@ import requests
 from emulators.chatui import ChatUI
 from emulators.loopback import Reply
 from emulators.script import AWKWARD_TOKENS, SLOW_TOKENS, TOKENS, Mode
+from emulators.tgi import TGI
 
 from providers.h2o import BASE_URL, WIRE_IDS, H2o, _create_completion, params
 from router import (
+    AsyncRouter,
     AuthError,
     BadRequest,
     Bearer,
@@ -33,8 +37,10 @@ from router import (
     PermissionDenied,
     ProtocolError,
     RateLimited,
+    Router,
     RouterError,
     Secret,
+    StreamInterrupted,
     Text,
     UnsupportedParameter,
     UpstreamError,
@@ -778,6 +784,225 @@ def test_direct_use_begins_anew_when_the_server_forgets_the_session():
         assert "".join(ask(server)) == HELLO
         assert server.conversations == {}
         assert len(server.generations) == 1
+
+
+# -- through the routers, over sockets
+
+ROUTERS = pytest.mark.parametrize("router", ["sync", "async"])
+
+
+def settings_for(server, settings):
+    return {"h2o": {"base_url": server.url, **settings}}
+
+
+def complete(router, server, question="Say hello.", settings=None, **call):
+    """A whole completion; what is to be done in the background is done when this returns."""
+    call = {"model": "h2o/falcon-7b", "messages": [{"role": "user", "content": question}], **call}
+    providers = settings_for(server, settings or {})
+    if router == "sync":
+        with Router(settings=providers) as r:
+            return r.create_completion(**call)
+
+    async def run():
+        async with AsyncRouter(settings=providers) as r:
+            return await r.create_completion(**call)
+
+    return asyncio.run(run())
+
+
+def stream(router, server, count=None, settings=None, **call):
+    """The first `count` pieces of a stream, closed then, or all of them with the completion."""
+    call = {"model": "h2o/falcon-7b", "messages": QUESTION, "stream": True, **call}
+    providers = settings_for(server, settings or {})
+    pieces = []
+    if router == "sync":
+        with Router(settings=providers) as r, r.create_completion(**call) as answer:
+            pieces += itertools.islice(answer, count)
+            return pieces, None if count else answer.completion
+
+    async def run():
+        async with (
+            AsyncRouter(settings=providers) as r,
+            await r.create_completion(**call) as answer,
+        ):
+            async for text in answer:
+                pieces.append(text)
+                if len(pieces) == count:
+                    return pieces, None
+            return pieces, answer.completion
+
+    return asyncio.run(run())
+
+
+@ROUTERS
+def test_router_gets_a_whole_answer(router, chat_ui):
+    answer = complete(router, chat_ui)
+    assert answer.text == HELLO
+    assert answer.finish_reason == ("other" if chat_ui.dialect == "v0.7" else "stop")
+    assert answer.target == "h2o/falcon-7b"
+    assert chat_ui.conversations == {}
+
+
+@ROUTERS
+def test_router_streams_the_tokens(router, chat_ui):
+    chat_ui.script(Mode.KEEPALIVE)
+    pieces, completion = stream(router, chat_ui)
+    assert pieces == list(TOKENS)
+    assert completion.text == HELLO
+    assert chat_ui.conversations == {}
+
+
+@ROUTERS
+def test_router_tells_the_usage(router):
+    with ChatUI() as server:
+        answer = complete(router, server, max_tokens=3)
+    assert answer.text == "Hello from TGI"
+    assert answer.finish_reason == "length"
+    assert answer.usage.output_tokens == 3
+    assert answer.trace.attempts[0].renamed == {"max_tokens": "max_new_tokens"}
+
+
+@ROUTERS
+def test_router_deletes_when_the_caller_stops_early(router, chat_ui):
+    chat_ui.script(Mode.SLOW, hold_after=2)
+    pieces, _ = stream(router, chat_ui, count=2)
+    assert pieces == list(SLOW_TOKENS[:2])
+    assert chat_ui.conversations == {}
+
+
+@ROUTERS
+@pytest.mark.parametrize(
+    ("mode", "kind", "status"),
+    [
+        (Mode.JSON_422, BadRequest, 422),
+        (Mode.JSON_424, UpstreamError, 424),
+        (Mode.JSON_429, Overloaded, 429),
+        (Mode.HTML_200, ProtocolError, None),
+        (Mode.HTML_502, UpstreamError, 502),
+        (Mode.REFUSED, UpstreamError, 500),
+        (Mode.FIRST_ERROR, UpstreamError, None),
+        (Mode.VALIDATION, BadRequest, None),
+        (Mode.OVERLOADED, Overloaded, None),
+    ],
+)
+def test_router_raises_what_the_server_refuses_and_deletes(router, mode, kind, status):
+    with ChatUI() as server:
+        server.script(mode)
+        with pytest.raises(kind) as caught:
+            stream(router, server)
+        assert type(caught.value) is kind
+        assert caught.value.status == status
+        assert caught.value.target == "h2o/falcon-7b"
+        assert server.conversations == {}
+
+
+@ROUTERS
+@pytest.mark.parametrize(
+    ("mode", "cause"),
+    [
+        (Mode.MID_ERROR, UpstreamError),
+        (Mode.INCOMPLETE, UpstreamError),
+        (Mode.TRUNCATED, ConnectionLost),
+        (Mode.TRUNCATED_JSON, ConnectionLost),
+        (Mode.TRUNCATED_CLEAN, ConnectionLost),
+        (Mode.CUT, ConnectionLost),
+        (Mode.RESET, ConnectionLost),
+    ],
+)
+def test_router_never_passes_off_a_cut_answer_as_a_whole_one(router, mode, cause):
+    with ChatUI() as server:
+        server.script(mode)
+        with pytest.raises(StreamInterrupted) as caught:
+            stream(router, server)
+        assert caught.value.partial.text == "Hello from TGI"
+        assert type(caught.value.cause) is cause
+        assert server.conversations == {}
+
+
+@ROUTERS
+def test_router_takes_every_kind_of_stream(router):
+    with ChatUI() as server:
+        for mode in (Mode.SPACE, Mode.NEWER, Mode.SPLIT, Mode.CRLF, Mode.EMPTY_TOKENS, Mode.LENGTH):
+            server.script(mode)
+            assert complete(router, server).text == HELLO
+        server.script(Mode.AWKWARD)
+        assert complete(router, server).text == "".join(AWKWARD_TOKENS)
+        server.script(Mode.PLAIN_EOS)
+        answer = complete(router, server)
+    assert (answer.text, answer.finish_reason) == (HELLO, "stop")
+
+
+@ROUTERS
+def test_router_talks_to_a_bare_tgi(router):
+    with TGI(token="hf-token") as server:
+        settings = {"dialect": "tgi", "key": "hf-token"}
+        pieces, completion = stream(router, server, settings=settings, temperature=0, top_p=1.0)
+        assert pieces == list(TOKENS)
+        assert completion.finish_reason == "stop"
+        with pytest.raises(AuthError) as caught:
+            complete(router, server, settings={"dialect": "tgi", "key": "other-token"})
+        assert "other-token" not in str(caught.value)
+    parameters = server.generations[0].parameters
+    assert parameters["do_sample"] is False
+    assert parameters.keys().isdisjoint({"temperature", "top_p"})
+
+
+@ROUTERS
+def test_router_ends_an_answer_at_a_stop_sequence(router, chat_ui):
+    """TGI sends the sequence itself, 0.7 does not even know of it."""
+    answer = complete(router, chat_ui, stop=[". При"])
+    assert (answer.text, answer.finish_reason) == ("Hello from TGI", "stop")
+
+
+@ROUTERS
+def test_router_adds_what_the_caller_gives_to_the_message_alone(router):
+    extra = {"extra_body": {"parameters": {"watermark": True}}, "extra_headers": {"X-Team": "sea"}}
+    with ChatUI() as server:
+        complete(router, server, **extra)
+        told = {r.path.split("/")[1:2][0]: r.headers.get("X-Team") for r in server.requests[:2]}
+        message = server.requests[2]
+    assert told == {"settings": None, "conversation": None}
+    assert message.headers["X-Team"] == "sea"
+    assert message.json()["parameters"]["watermark"] is True
+    assert message.json()["parameters"]["max_new_tokens"] == 1024
+
+
+@ROUTERS
+def test_router_finds_the_terms_unaccepted(router):
+    with ChatUI() as server, pytest.raises(PermissionDenied, match="accept_terms"):
+        complete(router, server, settings={"accept_terms": False})
+
+
+@ROUTERS
+def test_router_begins_a_lost_session_anew(router):
+    with ChatUI() as server:
+        server.intercept("POST", "/conversation/.+", lambda _: server.settings.clear())
+        answer = complete(router, server)
+        assert answer.text == HELLO
+        assert len(answer.trace.attempts) == 1
+        assert [r.path for r in server.requests].count("/settings") == 2
+
+
+@ROUTERS
+def test_router_knows_a_renamed_cookie(router):
+    with ChatUI(cookie_name="my-chat") as server:
+        assert complete(router, server, settings={"cookie_name": "my-chat"}).text == HELLO
+        with pytest.raises(PermissionDenied, match="cookie_name"):
+            complete(router, server)
+
+
+def test_concurrent_calls_have_conversations_of_their_own():
+    with ChatUI() as server, Router(settings=settings_for(server, {})) as r:
+
+        def ask_router(number):
+            messages = [{"role": "user", "content": f"question {number}"}]
+            return r.create_completion("h2o/falcon-7b", messages).text
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(ask_router, range(16))) == [HELLO] * 16
+        r.close()
+        assert server.conversations == {}
+        assert len(server.settings) == 16
 
 
 # -- the documentation
