@@ -96,10 +96,11 @@ class BaseRouter:
         Raises:
             ConfigError: The file cannot be read, or something in it is wrong: all of it is
                 checked, and every fault is named with file, key and what was expected.
+            PluginLoadError: A plugin is broken, and `strict`.
         """
         from router.config import load
 
-        return cls(**{**load(Path(path)).arguments(), **arguments})
+        return load(Path(path), arguments.get("environ")).build(cls, arguments)
 
     # -- what there is
 

@@ -33,6 +33,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from router.types import Attempt, Completion, Trace
 
@@ -92,12 +94,50 @@ class RouterError(Exception):
         """The attempts of the call that raised this, in order."""
         return self.trace.attempts if self.trace is not None else ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """What it says, in plain types, without the trace and the partial answer."""
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "provider": self.provider,
+            "target": self.target,
+            "status": self.status,
+            "code": self.code,
+            "request_id": self.request_id,
+            "retry_after": self.retry_after,
+            "retryable": self.retryable,
+            "possibly_billed": self.possibly_billed,
+        }
+
     def __str__(self) -> str:
         return f"{self.target}: {self.message}" if self.target else self.message
 
 
+class Fault(Struct, frozen=True):
+    """One thing that is wrong in the settings.
+
+    Attributes:
+        key: Where, dotted: `policy.deadline`; empty when it is the whole.
+        problem: What is wrong there, or what was expected; never a key's value.
+    """
+
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem}" if self.key else self.problem
+
+
 class ConfigError(RouterError):
-    """The application's settings are wrong. Raised before anything is sent; never retried."""
+    """The application's settings are wrong. Raised before anything is sent; never retried.
+
+    Attributes:
+        faults: Each thing that is wrong, where they were looked for one by one.
+    """
+
+    def __init__(self, message: str, *, faults: Sequence[Fault] = (), **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.faults = tuple(faults)
 
 
 class PluginError(RouterError):

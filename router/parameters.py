@@ -229,7 +229,7 @@ def read_signature(function: Callable[..., Any], owner: str) -> Parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
         _check_parameter(parameter, owner)
-        items.append(_read_parameter(parameter, hints.get(parameter.name, Any)))
+        items.append(read_parameter(parameter, hints.get(parameter.name, Any)))
     return Parameters(
         owner=owner,
         items=tuple(items),
@@ -245,7 +245,8 @@ def _check_parameter(parameter: inspect.Parameter, owner: str) -> None:
         raise PluginError(f"{owner}: {parameter.name} cannot be passed by name")
 
 
-def _read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    """One parameter of a signature, with the type hint that was resolved for it."""
     kind = Kind.FEATURE
     bounds: dict[str, Any] = {}
     description = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from router.events import HOOK_FAILED, PLUGIN_FAILED, Log
 from router.hookspecs import PROJECT, PluginContext
 from router.parameters import Parameters, close_matches, read_signature
 from router.provider import Provider, check_name
+from router.settings import check_settings
 from router.types import Model
 
 GROUP = "router.plugins"
@@ -221,9 +221,9 @@ class PluginHost:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a plugin may raise anything at import, SystemExit too
-                self._fail(info, error)
                 if configured and isinstance(error, ConfigError):
                     raise
+                self._fail(info, error)
 
     def register(
         self, plugin: Any, name: str | None = None, *, replace: bool = False
@@ -335,7 +335,7 @@ class PluginHost:
         self, plugin: Any, info: PluginInfo, settings: Mapping[str, Any]
     ) -> list[Provider]:
         if isinstance(plugin, Provider):
-            _refuse_settings(settings, (), info.name)
+            check_settings(None, settings, info.name)
             return [plugin]
         if isinstance(plugin, type) and issubclass(plugin, Provider):
             return [instantiate(plugin, settings, info.name)]
@@ -406,18 +406,10 @@ def instantiate(factory: Any, settings: Mapping[str, Any], name: str) -> Any:
     """Make a provider with its settings.
 
     Raises:
-        ConfigError: A setting is unknown to it; names those that it has.
+        ConfigError: A setting is unknown to it, missing, or of the wrong type.
     """
-    parameters = inspect.signature(factory).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        _refuse_settings(settings, [parameter.name for parameter in parameters], name)
+    check_settings(factory, settings, name)
     return factory(**settings)
-
-
-def _refuse_settings(settings: Mapping[str, Any], known: Iterable[str], name: str) -> None:
-    if unknown := settings.keys() - set(known):
-        has = f"it has {', '.join(known)}" if known else "it has none"
-        raise ConfigError(f"{name} has no setting {', '.join(sorted(unknown))}: {has}")
 
 
 def _check(provider: Any, info: PluginInfo) -> Registered:

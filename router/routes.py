@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct, field
 
 from router.catalog import Catalog
-from router.errors import ConfigError
+from router.errors import ConfigError, PluginError
 from router.plugins import PluginHost
+from router.policy import Policy
 from router.types import Target
 
 
@@ -46,7 +48,7 @@ def check_routes(
 
     Raises:
         ConfigError: A name holds a slash or is taken by a provider or a model, a list of targets
-            is empty, or the weights do not fit it.
+            is empty, the weights do not fit it, or the policy is wrong.
         ModelNotFound: A target does not exist.
     """
     checked: dict[str, Route] = {}
@@ -65,5 +67,17 @@ def check_routes(
             raise ConfigError(f"route {name!r}: as many weights as targets, or none")
         if any(not weight > 0 for weight in route.weights):
             raise ConfigError(f"route {name!r}: a weight is a positive number")
+        Policy().with_changes(route.policy)
+        for target in route.targets:
+            _check_target(target, catalog)
         checked[name] = route
     return checked
+
+
+def _check_target(target: str | Target, catalog: Catalog) -> None:
+    """A broken plugin is no reason to refuse a route: calls pass its targets over."""
+    with suppress(PluginError):
+        if isinstance(target, Target):
+            catalog.find(catalog.provider(target.provider), target.model)
+        else:
+            catalog.resolve(target)
