@@ -21,6 +21,7 @@ from router.parameters import Parameters
 from router.plan import Planner, targets_of
 from router.plugins import PluginHost, PluginInfo, Selection
 from router.policy import Policy
+from router.provider import Provider
 from router.report import Report
 from router.routes import Route, check_routes
 from router.transport.settings import TransportSettings
@@ -126,6 +127,10 @@ class BaseRouter:
         info = self._host.register(plugin, name, replace=replace)
         self._routes = check_routes(self._routes, self._catalog, self._host)
         return info
+
+    def providers(self) -> list[Provider]:
+        """The providers of all plugins, without those whose name two of them claim."""
+        return [registered.provider for registered in self._host.all()]
 
     def models(self, provider: str | None = None) -> list[Model]:
         """The models of one provider, or of all of them.

@@ -264,6 +264,14 @@ class Provider:
 
     create_completion_async: Callable[..., AsyncIterator[str | Chunk]] | None = None
 
+    def missing(self) -> str | None:
+        """What a call would fail for want of, and how to get it; `None` when nothing is known.
+
+        A key that is not set, an extra or weights that are not installed. It looks at the
+        environment and at what is installed, and sends and loads nothing: for `router doctor`.
+        """
+        return None
+
     def close(self) -> None:
         """Release what the provider holds; called once, when its router is closed."""
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from router.errors import RouterError
+
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 """One vocabulary for every wire; the provider's own word stays beside it."""
 
@@ -202,6 +204,11 @@ class Trace(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in plain types, for JSON; an error as its own `to_dict` says it."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, enc_hook=_plain_error)
+        return plain
+
     def __str__(self) -> str:
         rows = [
             f"{attempt.number}. {attempt.target} {attempt.outcome}"
@@ -213,6 +220,13 @@ class Trace(Struct, frozen=True, kw_only=True):
             f"-  {skipped.target} passed over: {skipped.detail}" for skipped in self.passed_over
         ]
         return "\n".join(rows)
+
+
+def _plain_error(value: object) -> dict[str, Any]:
+    """What is no plain type in a trace: the error of an attempt."""
+    if isinstance(value, RouterError):
+        return value.to_dict()
+    return {"type": type(value).__name__}
 
 
 class Completion(Struct, frozen=True, kw_only=True):
@@ -230,6 +244,20 @@ class Completion(Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost_usd: float | None = None
     raw: Any = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer and its trace in plain types, for JSON, in one dict; without `raw`."""
+        return {
+            "text": self.text,
+            "target": self.target,
+            "model": self.model,
+            "finish_reason": self.finish_reason,
+            "usage": msgspec.to_builtins(self.usage),
+            "cost_usd": self.cost_usd,
+            "id": self.id,
+            "choices": msgspec.to_builtins(self.choices),
+            **self.trace.to_dict(),
+        }
 
     def __str__(self) -> str:
         return self.text
