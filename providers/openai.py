@@ -192,7 +192,7 @@ class OpenAI(WireProvider):
         self._headers = dict(headers or {})
         self._wire_names = {model.id: {**row.renames, **model.renames} for model in row.models}
 
-    def create_completion(  # type: ignore[override]  # what it takes is read from this signature
+    def create_completion(
         self,
         model: str,
         messages: list[dict[str, Any]],
@@ -350,7 +350,10 @@ def _filled(body: bytes) -> bytes:
 
 
 def _check_url(url: str, source: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{source} is a URL that begins with http:// or https://")
     if "@" in parts.netloc:

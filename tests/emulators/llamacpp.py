@@ -87,7 +87,8 @@ def serve() -> None:
     parameters.model.path = str(weights())
     parameters.n_parallel = SLOTS
     parameters.n_ctx = SLOTS * WINDOW
-    parameters.cpuparams.n_threads = 2
+    for cores in (parameters.cpuparams, parameters.cpuparams_batch):
+        cores.n_threads = 1  # two that wait for each other on shared cores are slower by far
     parameters.api_keys = [os.environ["EMULATOR_KEY"]]
     server = xllamacpp.Server(parameters)
     print(server.listening_address, flush=True)

@@ -477,15 +477,15 @@ def test_any_bytes_give_pieces_or_a_router_error(body):
     Played(PROVIDER, body, stream=False)
 
 
+KEYS = ["choices", "delta", "message", "content", "tool_calls", "function", "index", "id"]
+KEYS += ["finish_reason", "usage", "error", "detail", "code", "type", "metadata"]
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 600) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "choices delta message content error detail code usage tool_calls function index "
-                "finish_reason type id metadata".split()
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )
