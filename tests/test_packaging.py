@@ -54,6 +54,10 @@ def test_nothing_is_imported_that_is_not_declared():
     assert imported - sys.stdlib_module_names - {"router", "providers"} <= known
 
 
+def test_router_knows_no_provider_by_name():
+    assert "providers" not in set(imports(Path(router.__file__).parent))
+
+
 def imports(package: Path) -> Iterator[str]:
     """The top-level names of what the modules of a package import."""
     for path in package.rglob("*.py"):
