@@ -74,9 +74,9 @@ class Lines:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > MAX_EVENT_BYTES:
+        if len(data) > MAX_EVENT_BYTES and any(len(line) > MAX_EVENT_BYTES for line in lines):
             raise ProtocolError(f"a line of more than {MAX_EVENT_BYTES} bytes")
+        self._rest = lines.pop()
         if not self._universal:
             lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
         return lines
@@ -123,7 +123,7 @@ class SSE:
         yield from self.feed(b"\n\n")
 
     def _add(self, value: bytes) -> None:
-        self._size += len(value)
+        self._size += len(value) + 1
         if self._size > MAX_EVENT_BYTES:
             raise ProtocolError(f"an event of more than {MAX_EVENT_BYTES} bytes")
         self._data.append(value)
