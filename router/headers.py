@@ -12,13 +12,21 @@ REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "apim-re
 MAX_RETRY_AFTER = 86_400.0
 """A day, in seconds: what asks for more is taken as that."""
 
+MAX_REQUEST_ID = 200
+"""Characters of a request's id that are kept: it stands in logs."""
+
+_NUMBER = re.compile(r"\d+(?:\.\d*)?(?:e\d+)?", re.ASCII | re.IGNORECASE)
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The provider's id of the request, or `None`."""
-    return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None)
+    """The provider's id of the request, or `None`; cut, and never one that would break a log."""
+    for name in REQUEST_ID_HEADERS:
+        found = headers.get(name, "").partition("\n")[0][:MAX_REQUEST_ID]
+        if found and found.isprintable():
+            return found
+    return None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -72,16 +80,16 @@ def _used_up(headers: Mapping[str, str], now: float) -> float | None:
 
 def _number(text: str | None) -> float | None:
     """A number that is finite and not negative."""
-    try:
-        value = float(text or "")
-    except ValueError:
+    if text is None or not _NUMBER.fullmatch(text.strip()):
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _date(text: str | None) -> float | None:
+    """An HTTP date as seconds since the epoch; the form of `asctime` has no zone and means UTC."""
     try:
-        return email.utils.parsedate_to_datetime(text or "").timestamp()
+        return _utc(email.utils.parsedate_to_datetime(text or ""))
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -91,9 +99,13 @@ def _timestamp(text: str) -> float | None:
     if (number := _number(text)) is not None:
         return number if number > 1e9 else None
     try:
-        parsed = datetime.datetime.fromisoformat(text)
+        return _utc(datetime.datetime.fromisoformat(text))
     except ValueError:
         return None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=datetime.UTC)
-    return parsed.timestamp()
+
+
+def _utc(moment: datetime.datetime) -> float:
+    """Seconds since the epoch, of a moment that is in UTC where it does not say otherwise."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment.timestamp()
