@@ -329,11 +329,14 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     received = _mapping(usage, "completion_tokens_details")
     input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     reasoning_tokens = _count(received, "reasoning_tokens")
-    if input_tokens is not None and output_tokens is not None and reasoning_tokens:
-        # xAI leaves the reasoning out of the completion, as its total shows.
-        whole = input_tokens + output_tokens + reasoning_tokens
-        if _count(usage, "total_tokens") == whole:
-            output_tokens += reasoning_tokens
+    heard, spoken = _count(sent, "audio_tokens"), _count(received, "audio_tokens")
+    if input_tokens is not None and output_tokens is not None:
+        # A part may be left out of the whole that it belongs to, as the total shows.
+        missing = (_count(usage, "total_tokens") or 0) - input_tokens - output_tokens
+        if missing > 0 and missing == reasoning_tokens:
+            output_tokens += missing  # xAI
+        elif missing > 0 and missing == heard:
+            input_tokens += missing  # Mistral
     # The other names are Together's and Moonshot's, DeepSeek's, Mistral's.
     cached_tokens = _count(sent, "cached_tokens")
     if cached_tokens is None:
@@ -346,7 +349,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens=cached_tokens,
         cache_write_tokens=_count(sent, "cache_write_tokens"),
         reasoning_tokens=reasoning_tokens,
-        audio_tokens=_sum(_count(sent, "audio_tokens"), _count(received, "audio_tokens")),
+        audio_tokens=None if heard is spoken is None else (heard or 0) + (spoken or 0),
     )
 
 
@@ -357,11 +360,6 @@ def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _count(fields: Mapping[str, Any], *names: str) -> int | None:
     return next((n for name in names if isinstance(n := fields.get(name), int)), None)
-
-
-def _sum(*counts: int | None) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def _error(body: Any) -> RouterError:

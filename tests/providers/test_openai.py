@@ -400,7 +400,7 @@ def test_real_server_writes_json_of_a_schema(complete):
         "required": ["sunny"],
         "additionalProperties": False,
     }
-    completion = complete(response_format=schema(weather), max_tokens=64)
+    completion = complete(response_format=schema(weather), max_tokens=128)
     assert isinstance(json.loads(completion.text)["sunny"], bool)
 
 

@@ -340,6 +340,10 @@ USAGES = {
         },
         Usage(input_tokens=9, output_tokens=293, reasoning_tokens=290),
     ),
+    "audio beside the prompt": (
+        {**USAGE, "total_tokens": 387, "prompt_tokens_details": {"audio_tokens": 375}},
+        Usage(input_tokens=384, output_tokens=3, audio_tokens=375),
+    ),
     "DeepSeek's cache": (
         {**USAGE, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 1},
         Usage(input_tokens=9, output_tokens=3, cached_tokens=8),
