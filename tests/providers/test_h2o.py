@@ -5,16 +5,19 @@ import inspect
 import itertools
 import json
 import re
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 import requests
 from emulators.chatui import ChatUI
-from emulators.loopback import Reply
+from emulators.loopback import Cut, Reply
 from emulators.script import AWKWARD_TOKENS, SLOW_TOKENS, TOKENS, Mode
 from emulators.tgi import TGI
 
@@ -294,7 +297,7 @@ def test_params_is_the_line_that_users_know():
 
 
 def test_session_keeps_the_last_cookie_of_any_answer():
-    second = HttpResponse(200, {"set-cookie": "a=b\nhf-chat=second; Path=/"}, OPENED.body)
+    second = HttpResponse(200, {"set-cookie": "a=b\nhf-chat=second; Path=/\nc=d"}, OPENED.body)
     third = streamed(headers={"set-cookie": "hf-chat=third"})
     played = Played(local(), [ACCEPTED, second, third])
     cookies = [r.headers.get("Cookie") for r in played.requests]
@@ -465,12 +468,12 @@ REFUSALS = [
     ("chatui-v0.3", "09_conv_unknown_model", 1, UpstreamError, None),
     ("chatui-v0.7", "73_conv_unknown", 1, UpstreamError, None),
     ("chatui-v0.3-login-required", "52_conv", 1, AuthError, None),
-    ("chatui-v0.3", "09e_conv_get", 1, ProtocolError, None),
-    ("chatui-v0.3-accept", "39_conv_trailing_slash", 1, ProtocolError, None),
+    ("chatui-v0.3", "09e_conv_get", 1, ProtocolError, "redirect"),
+    ("chatui-v0.3-accept", "39_conv_trailing_slash", 1, ProtocolError, "redirect"),
     ("chatui-v0.3", "21_unknown_route", 1, ProtocolError, None),
     # The message.
     ("chatui-v0.3", "12d_msg_invalid_objectid", 2, UpstreamError, None),
-    ("chatui-v0.3", "12e_msg_empty_id", 2, ProtocolError, None),
+    ("chatui-v0.3", "12e_msg_empty_id", 2, ProtocolError, "redirect"),
     ("chatui-v0.3", "12f_msg_no_options", 2, UpstreamError, None),
     ("chatui-v0.3", "12j_msg_text_plain_noreferer", 2, PermissionDenied, "referer"),
     ("chatui-v0.3-accept", "35_msg_browser_accept", 2, ProtocolError, None),
@@ -768,9 +771,75 @@ def test_direct_use_raises_request_exceptions_for_wrong_calls(wrong):
 
 
 def test_direct_use_survives_a_conversation_that_cannot_be_deleted():
+    def cut():
+        yield b"{"
+        raise Cut
+
+    for reply in (Reply(500), Reply(body=cut())):
+        with ChatUI() as server:
+            server.intercept("DELETE", ".*", reply)
+            assert "".join(ask(server)) == HELLO
+
+
+def test_direct_use_finds_its_cookie_among_others():
+    """requests joins the values of one header by commas, and dates hold commas."""
     with ChatUI() as server:
-        server.intercept("DELETE", ".*", Reply(500))
+
+        def with_another(request):
+            reply = server.handle(request)
+            return replace(reply, headers=(("set-cookie", "lb=1; Path=/"), *reply.headers))
+
+        server.intercept("POST", "/settings", with_another)
         assert "".join(ask(server)) == HELLO
+
+
+def test_direct_use_follows_no_redirects():
+    with ChatUI() as server:
+        server.intercept("POST", "/conversation", Reply(308, (("location", "/elsewhere"),)))
+        with pytest.raises(requests.exceptions.HTTPError, match="redirect"):
+            list(ask(server))
+        assert "/elsewhere" not in [r.path for r in server.requests]
+
+
+def test_direct_use_trusts_no_proxy_of_the_environment(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with ChatUI() as server:
+        assert "".join(ask(server)) == HELLO
+
+
+def test_direct_use_delivers_the_tokens_of_a_body_without_chunks():
+    """As through a proxy that speaks HTTP/1.0: a larger read waits until it is full."""
+    received = threading.Event()
+
+    class Old(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.end_headers()
+            if self.path == "/conversation":
+                self.wfile.write(OPENED.body)
+            elif self.path != "/settings":
+                self.wfile.write(STREAM.removesuffix(LAST_EVENT))
+                assert received.wait(10)
+                self.wfile.write(LAST_EVENT)
+
+        def do_DELETE(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Old) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        pieces = _create_completion("falcon-7b", QUESTION, True, base_url=url)
+        assert next(pieces) == "Hi"
+        received.set()
+        assert list(pieces) == []
+        server.shutdown()
+        thread.join()
 
 
 def test_direct_use_begins_anew_when_the_server_forgets_the_session():

@@ -49,21 +49,19 @@ CAPTURED = [
 
 
 class Outcome:
-    """What came of a stream: its pieces, joined text, last chunk, error, and the pings."""
+    """What came of a stream: text, pings, last chunk, error, and the pieces that were not read."""
 
     def __init__(self, pieces, *, stop=(), limit=1024, inputs="user: hi\nassistant:"):
         self.text, self.pings, self.finish, self.error = "", 0, None, None
-        self.read_to_the_end = False
         response = HttpResponse(200, {}, streamed=True)
         exchange = read(response, Answer(inputs, stop, limit))
-        waiting = list(pieces)
+        self.unread = waiting = list(pieces)
         result = None
         try:
             while True:
                 step = exchange.send(result)
                 result = None
                 if step is response:
-                    self.read_to_the_end = not waiting
                     result = waiting.pop(0) if waiting else b""
                 else:
                     self.add(step)
@@ -156,7 +154,7 @@ def test_stream_is_left_at_its_last_event():
     for body in finals.values():
         outcome = Outcome([body, b" " * 4096])
         assert outcome.finish is not None
-        assert not outcome.read_to_the_end
+        assert outcome.unread == [b" " * 4096]
 
 
 def test_keep_alive_is_a_sign_of_life():
@@ -194,7 +192,7 @@ def test_end_spelled_in_ordinary_tokens_ends_the_answer(tokens):
     outcome = Outcome([event("a"), *map(event, tokens), event("more"), eos()])
     assert outcome.text == "a" + (" b" if " b" in tokens[0] else "")
     assert outcome.finish.finish_reason == "stop"
-    assert not outcome.read_to_the_end
+    assert outcome.unread == [event("more"), eos()]
 
 
 def test_text_that_only_begins_like_the_end_is_delivered():
@@ -259,7 +257,14 @@ def test_fields_of_newer_versions_are_ignored():
 
 
 def test_end_marker_of_other_services_is_no_event():
-    assert Outcome([event("a"), b"data: [DONE]\n\n", eos()]).text == "a"
+    assert Outcome([event("a"), b"data: [DONE]\n\n", eos()]).ending == "stop"
+
+
+def test_blanks_before_the_first_event_say_nothing_of_the_dialect():
+    for body in (event("a") + eos(), line(type="stream", token="a") + line(type="finalAnswer")):
+        outcome = Outcome([b" ", b"\r\n", b"\n " + body])
+        assert outcome.text == "a"
+        assert outcome.finish is not None
 
 
 def test_last_event_may_lack_its_line_end():
