@@ -128,6 +128,17 @@ class Answer:
             self.finished = False
         return has_content or chunk.finish_reason is not None or chunk.usage is not None
 
+    def resume(self, text: str) -> None:
+        """Begin with text that another attempt has delivered; it is no content of this one."""
+        if text:
+            self._first.text.append(text)
+
+    @property
+    def can_be_continued(self) -> bool:
+        """Whether what has come is the beginning of one text, and nothing else."""
+        first = self._first
+        return len(self._choices) == 1 and bool(first.text) and not (first.calls or first.refusal)
+
     @property
     def text(self) -> str:
         """The text of the first choice so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,20 +11,25 @@ from typing import Any, Self, TypeAlias
 
 from msgspec import Struct
 
+from router.budget import Budget
 from router.catalog import Catalog
 from router.clock import Clock
 from router.errors import BadRequest, ConfigError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
-from router.flow import Job, Journal
+from router.flow import Job, State
+from router.health import Health, HealthRow
+from router.journal import Journal
 from router.messages import Message, check_messages
 from router.parameters import Parameters
-from router.plan import Planner, targets_of
+from router.plan import Call, Planner, nobody, targets_of
 from router.plugins import PluginHost, PluginInfo, Selection
 from router.policy import Policy
 from router.provider import Provider
 from router.report import Report
 from router.routes import Route, check_routes
+from router.rules import RULES, Rules
+from router.slots import Slots
 from router.transport.settings import TransportSettings
 from router.types import Model, Target
 
@@ -61,7 +67,10 @@ class BaseRouter:
         trust_env: bool = False,
         proxies: Mapping[str, str] | None = None,
         verify: bool | str = True,
+        rules: Rules | None = None,
+        tags: Mapping[str, Sequence[str]] | None = None,
         clock: Clock | None = None,
+        draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -72,6 +81,13 @@ class BaseRouter:
         self.clock = self.time.now
         self._new_id = new_id
         self._closed = False
+        self.state = State(
+            health=Health(draw),
+            budget=Budget(),
+            slots=Slots(),
+            rules={**RULES, **(rules or {})},
+            draw=draw,
+        )
         self._transport_settings = TransportSettings(
             trust_env=trust_env, proxies=dict(proxies or {}), verify=verify
         )
@@ -84,7 +100,7 @@ class BaseRouter:
         if strict:
             self._host.load_all()
         self._catalog = Catalog(self._host, order)
-        self._planner = Planner(self._catalog)
+        self._planner = Planner(self._catalog, tags or {})
         self._routes = check_routes(routes or {}, self._catalog, self._host)
 
     @classmethod
@@ -156,6 +172,14 @@ class BaseRouter:
         registered = self._catalog.provider(target.provider)
         return self._catalog.parameters(registered, self._catalog.find(registered, target.model))
 
+    def health(self) -> list[HealthRow]:
+        """What is remembered of targets, hosts and keys that failed; empty when all is well."""
+        return self.state.health.rows(self.clock())
+
+    def reset_health(self, name: str | None = None) -> None:
+        """Forget it: all, or one target, host or key by the name that `health()` shows."""
+        self.state.health.reset(name)
+
     # -- calls
 
     def _prepare(
@@ -172,29 +196,32 @@ class BaseRouter:
         started = self.clock()
         if self._closed:
             raise ConfigError("this router is closed")
-        checked = check_messages(messages)
         if not isinstance(stream, bool):
             raise BadRequest(f"stream is True or False, not {type(stream).__name__}")
-        extras = Extras(body=extra_body, headers=_check_headers(extra_headers))
         route = self._routes.get(model) if isinstance(model, str) else None
         chosen = self.policy.with_changes(route.policy if route else None).with_changes(policy)
         request_id = self._new_id()
-        job = self._planner.plan(
-            targets_of(route.ordered() if route else model, self._catalog),
-            parameters,
-            request_id=request_id,
+        call = Call(
+            messages=check_messages(messages),
+            parameters={name: v for name, v in parameters.items() if v is not None},
             stream=stream,
             policy=chosen,
-            extras=extras,
+            extras=Extras(body=extra_body, headers=_check_headers(extra_headers)),
         )
+        targets = targets_of(route.ordered() if route else model, self._catalog)
+        job = self._planner.plan(targets, call, request_id)
         report = Report(request_id, self._log, self._host)
-        report.planned(job)
+        journal = Journal(request_id, started, report)
+        for skipped in job.passed_over:
+            journal.passed_over(skipped)
+        if not job.candidates:
+            raise nobody(job)
         return Prepared(
             job=job,
-            messages=checked,
-            extras=extras,
+            messages=call.messages,
+            extras=call.extras,
             report=report,
-            journal=Journal(job, started, report),
+            journal=journal,
             started=started,
             deadline=None if chosen.deadline is None else started + chosen.deadline,
         )

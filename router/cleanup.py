@@ -60,7 +60,7 @@ class Cleanups:
             request = function()
             if request is None:
                 return
-            limit = Limit(CLEANUP_POLICY, time.monotonic(), None, streamed=False)
+            limit = Limit(CLEANUP_POLICY, time.monotonic(), None, first_token=False, idle=False)
             response = self._transport().send(request, Exchange(limit))
             if response.status >= 400:
                 self._log.info(CLEANUP_FAILED, status=response.status)

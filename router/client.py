@@ -21,7 +21,17 @@ from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Pre
 from router.cleanup import Cleanups
 from router.errors import Cancelled, ConfigError, RouterError
 from router.exchange import PING, Action, Notes, accept, run
-from router.flow import Begin, Candidate, Command, Deliver, Event, Outcome, Sleep, route
+from router.flow import (
+    Announce,
+    Begin,
+    Command,
+    Deliver,
+    Event,
+    Outcome,
+    Queue,
+    Sleep,
+    route,
+)
 from router.foreign import translate
 from router.limit import Limit
 from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
@@ -203,22 +213,29 @@ class _Locks:
 class _AsyncRun:
     """An attempt under way: an exchange's actions, carried out."""
 
-    def __init__(self, router: AsyncRouter, prepared: Prepared, candidate: Candidate) -> None:
+    def __init__(self, router: AsyncRouter, prepared: Prepared, begin: Begin) -> None:
         self._router = router
-        self._candidate = candidate
+        self._begin = begin
+        self._candidate = begin.candidate
         self._prepared = prepared
         self._exchange: AsyncExchange | None = None
-        provider = candidate.registered.provider
+        provider = begin.candidate.registered.provider
         if provider.does_io and provider.create_completion_async is None:
-            blocking = Run(router, prepared, candidate)
+            blocking = Run(router, prepared, begin)
             self.answer, self.notes, self.limit = blocking.answer, blocking.notes, blocking.limit
             self.pieces = self._pump(blocking)
             return
         self.answer = Answer()
         self.notes = Notes()
+        stream = prepared.job.stream
         self.limit = Limit(
-            prepared.job.policy, router.clock(), prepared.deadline, streamed=prepared.job.stream
+            prepared.job.policy,
+            router.clock(),
+            prepared.deadline,
+            first_token=stream and not begin.patient,
+            idle=stream,
         )
+        self.answer.resume(begin.prefill)
         self.pieces = self._pieces(self._twin() if provider.does_io else self._wire())
 
     async def _pieces(self, inner: Pieces) -> Pieces:
@@ -244,9 +261,8 @@ class _AsyncRun:
             await self._release()
 
     async def _wire(self) -> Pieces:
-        candidate = self._candidate
-        provider = candidate.registered.provider
-        arguments = arguments_of(candidate, self._prepared)
+        provider = self._candidate.registered.provider
+        arguments = arguments_of(self._begin, self._prepared)
         actions = run(
             provider,
             lambda: provider.create_completion(**arguments),
@@ -280,9 +296,7 @@ class _AsyncRun:
         """A blocking provider's async generator: it does its own I/O, and yields pieces."""
         provider = self._candidate.registered.provider
         assert provider.create_completion_async is not None
-        steps: Any = provider.create_completion_async(
-            **arguments_of(self._candidate, self._prepared)
-        )
+        steps: Any = provider.create_completion_async(**arguments_of(self._begin, self._prepared))
         try:
             while True:
                 async with self._limited():
@@ -387,6 +401,8 @@ class _AsyncRun:
             await self._router.async_transport.finish(
                 response, self._exchange, drain=self.answer.finished
             )
+        if self._candidate.max_concurrency is not None:
+            self._router.state.slots.release(str(self._candidate.target))
         self._router.cleanups.add(self.notes.cleanups)
         self.notes.cleanups = []
 
@@ -467,6 +483,7 @@ class _Drive:
         self._run: _AsyncRun | None = None
         self._held: list[str | Chunk] = []
         self._event: Event | None = None
+        self.typed = False
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """The pieces to deliver; sets `completion` at the end.
@@ -475,7 +492,7 @@ class _Drive:
             RouterError: What the flow raises.
         """
         prepared, clock = self.prepared, self._router.clock
-        flow = route(prepared.job, prepared.journal, prepared.started)
+        flow = route(prepared.job, prepared.journal, self._router.state, prepared.started)
         try:
             command = next(flow)
             while True:
@@ -483,6 +500,9 @@ class _Drive:
                     async with aclosing(self._deliver()) as pieces:
                         async for piece in pieces:
                             yield piece
+                elif isinstance(command, Announce):
+                    yield command.restart
+                    self._event = Event(Outcome.WOKE, clock())
                 else:
                     self._event = await self._obey(command)
                 assert self._event is not None
@@ -504,8 +524,11 @@ class _Drive:
         if isinstance(command, Sleep):
             await self._router.time.sleep_async(max(0.0, command.until - clock()))
             return Event(Outcome.WOKE, clock())
+        if isinstance(command, Queue):
+            await self._queue(command)
+            return Event(Outcome.WOKE, clock())
         assert isinstance(command, Begin)
-        self._run = run = _AsyncRun(self._router, self.prepared, command.candidate)
+        self._run = run = _AsyncRun(self._router, self.prepared, command)
         self._held = []
         try:
             async for piece in run.pieces:
@@ -517,6 +540,24 @@ class _Drive:
             return Event(Outcome.FAILED, clock(), run, error)
         return Event(Outcome.FINISHED, clock(), run)
 
+    async def _queue(self, command: Queue) -> None:
+        woken = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        slots = self._router.state.slots
+        if slots.wait(command.target, command.limit, wake):
+            try:
+                async with asyncio.timeout(command.until - self._router.clock()):
+                    await woken.wait()
+            except TimeoutError:
+                return
+            finally:
+                if not woken.is_set():
+                    slots.leave(command.target, wake)
+
     async def _deliver(self) -> Pieces:
         run = self._run
         assert run is not None
@@ -527,7 +568,7 @@ class _Drive:
             async for piece in run.pieces:
                 yield piece
         except RouterError as error:
-            self._event = Event(Outcome.FAILED, self._router.clock(), run, error)
+            self._event = Event(Outcome.FAILED, self._router.clock(), run, error, self.typed)
         else:
             self._event = Event(Outcome.FINISHED, self._router.clock(), run)
 
@@ -572,6 +613,7 @@ class AsyncStream:
 
     async def chunks(self) -> AsyncIterator[Chunk | Restart]:
         """The pieces with all that they hold: text, reasoning, tool calls, usage."""
+        self._drive.typed = True
         while True:
             try:
                 piece = self._first.pop() if self._first else await anext(self._pieces)

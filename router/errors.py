@@ -50,6 +50,8 @@ class RouterError(Exception):
         code: The provider's own code for it, or ours (`missing_key`, `local`).
         request_id: The provider's id of the failed request.
         retry_after: Seconds after which the server invites another try.
+        should_retry: Whether the server says that trying again there makes sense; `None` where
+            it does not say.
         retryable: Whether the same call may succeed later or elsewhere.
         possibly_billed: Whether the provider may have done, and charged for, the work.
         trace: All attempts of the call; set on what a call raises.
@@ -78,6 +80,7 @@ class RouterError(Exception):
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.should_retry: bool | None = None
         self.trace: Trace | None = None
         if retryable is not None:
             self.retryable = retryable
@@ -344,7 +347,8 @@ def error_for_status(status: int, message: str, **fields: Any) -> RouterError:
     if status in (408, 504):
         return Timeout(message, phase="total", **fields)
     if 300 <= status < 400:
-        return ProtocolError(f"redirect refused: {message}", **{**fields, "possibly_billed": False})
+        fields = {**fields, "possibly_billed": False, "code": "redirect"}
+        return ProtocolError(f"redirect refused: {message}", **fields)
     kind = STATUS_ERRORS.get(status)
     if kind is None:
         kind = BadRequest if 400 <= status < 500 and status not in (409, 499) else UpstreamError

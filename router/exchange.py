@@ -51,6 +51,7 @@ class Notes:
 
     Attributes:
         status, request_id: Of the last response.
+        host, key: Where the last request went, and with which key (its hash), for health.
         cleanups: Functions to be called at the end, in the order of their steps.
         responses: The streamed responses, to be closed at the end.
     """
@@ -58,6 +59,8 @@ class Notes:
     __slots__ = (
         "cleanups",
         "headers",
+        "host",
+        "key",
         "read_a_stream",
         "request_id",
         "responses",
@@ -71,11 +74,17 @@ class Notes:
         self.request_id: str | None = None
         self.cleanups: list[Callable[[], HttpRequest | None]] = []
         self.responses: list[HttpResponse] = []
+        self.host: str | None = None
+        self.key: str | None = None
         self.secrets: list[Secret] = []
         self.read_a_stream = False
 
     def sends(self, request: HttpRequest) -> None:
-        self.secrets += [value for value in request.headers.values() if isinstance(value, Secret)]
+        self.host = request.url.split("/", 3)[2]
+        secrets = [value for value in request.headers.values() if isinstance(value, Secret)]
+        if secrets:
+            self.secrets += secrets
+            self.key = repr(secrets[0])
 
     def received(self, response: HttpResponse) -> None:
         self.status = response.status
@@ -107,6 +116,9 @@ class Notes:
             error.status = self.status
         if error.retry_after is None and error.status is not None and error.status >= 400:
             error.retry_after = retry_after(self.headers, now)
+        error.should_retry = {"true": True, "false": False}.get(
+            self.headers.get("x-should-retry", "").lower()
+        )
         if not isinstance(error, PluginError):
             error.__cause__ = error.__context__ = None
         return error

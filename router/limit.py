@@ -13,15 +13,31 @@ whole by then, so silence is only waited out for what some servers send late."""
 class Limit:
     """When the attempt that holds it is cut, and why. All times are of one monotonic clock.
 
+    Args:
+        policy: The limits in seconds.
+        now: When the attempt starts.
+        deadline: That of the whole call, or `None`.
+        first_token: Whether the first content has a limit of its own.
+        idle: Whether the pauses between pieces have one.
+
     Attributes:
         until: The instant; the transports read it at every wait.
         deadline: That of the whole call, or `None`.
     """
 
-    __slots__ = ("_connect", "_first_token", "_idle", "_phase", "_total", "deadline", "until")
+    __slots__ = (
+        "_connect",
+        "_first_token",
+        "_idle",
+        "_phase",
+        "_total",
+        "_watches_idle",
+        "deadline",
+        "until",
+    )
 
     def __init__(
-        self, policy: Policy, now: float, deadline: float | None, *, streamed: bool
+        self, policy: Policy, now: float, deadline: float | None, *, first_token: bool, idle: bool
     ) -> None:
         self.deadline = deadline
         self._connect = policy.connect
@@ -31,7 +47,8 @@ class Limit:
         self._total = total if deadline is None else min(total, deadline)
         self._phase: Phase = "total"
         self.until = self._total
-        if streamed:
+        self._watches_idle = idle
+        if first_token:
             self._set(now + policy.first_token, "first_token")
 
     def connect_until(self, now: float) -> float:
@@ -40,7 +57,7 @@ class Limit:
 
     def alive(self, now: float) -> None:
         """A piece came, or a keep-alive after the first content."""
-        if self._phase != "total":
+        if self._watches_idle:
             self._set(now + self._idle, "idle")
 
     def ping(self, now: float) -> None:

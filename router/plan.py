@@ -5,72 +5,117 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from router.catalog import Catalog
-from router.errors import BadRequest, PluginError, RouterError, UnsupportedParameter
+from router.demand import Demand
+from router.errors import (
+    BadRequest,
+    ContextOverflow,
+    PluginError,
+    RouterError,
+    UnsupportedParameter,
+)
 from router.exchange import Extras
 from router.flow import Candidate, Job
-from router.parameters import RESERVED, Kind, Parameters, bind, close_matches
+from router.messages import Message
+from router.parameters import RESERVED, Binding, Kind, Parameters, bind, close_matches
 from router.plugins import Registered
 from router.policy import Policy
 from router.types import Model, PassedOver, Target, Trace
 
 
+class Call(Struct, frozen=True, kw_only=True):
+    """What a caller asks for, apart from whom.
+
+    Attributes:
+        parameters: The caller's, without those that are `None`.
+    """
+
+    messages: tuple[Message, ...]
+    parameters: Mapping[str, Any]
+    stream: bool
+    policy: Policy
+    extras: Extras
+
+
+class _Reached(Struct, frozen=True, kw_only=True):
+    """A target whose provider is there."""
+
+    target: Target
+    registered: Registered
+    model: Model
+    parameters: Parameters
+
+
 class Planner:
-    """Plans calls against a catalog; sends nothing."""
+    """Plans calls against a catalog; sends nothing.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Args:
+        catalog: Names and models.
+        tags: The tags of providers and targets, by name, beside a target's own.
+    """
+
+    def __init__(self, catalog: Catalog, tags: Mapping[str, Sequence[str]]) -> None:
         self._catalog = catalog
+        self._tags = tags
 
-    def plan(
-        self,
-        targets: Sequence[Target],
-        given: Mapping[str, Any],
-        *,
-        request_id: str,
-        stream: bool,
-        policy: Policy,
-        extras: Extras,
-    ) -> Job:
-        """Fit a call to its targets.
+    def plan(self, targets: Sequence[Target], call: Call, request_id: str) -> Job:
+        """Fit a call to its targets; the job may be left without any.
 
         Raises:
-            UnsupportedParameter: No target knows a parameter, or none is left that takes them all.
+            UnsupportedParameter: No target knows a parameter.
             ModelNotFound: A target names a provider or a model that does not exist.
-            PluginError: No target is left, because its plugin is broken.
         """
-        given = {name: value for name, value in given.items() if value is not None}
         passed_over: list[PassedOver] = []
         reached = self._reach(targets, passed_over)
-        kinds = _kinds([parameters for *_, parameters in reached])
-        _check_known(given, [parameters for *_, parameters in reached], kinds)
+        known = [each.parameters for each in reached]
+        kinds = _kinds(known)
+        _check_known(call.parameters, known, kinds)
+        demand = Demand.of(call.messages, call.parameters)
         candidates = []
-        for target, registered, model, parameters in reached:
-            wanted = {**target.parameters, **given}
-            binding = bind(parameters, wanted, kinds, drop=policy.drop_tunings)
-            if binding.refusal is None and registered.provider.does_io and _any(extras):
-                reason, detail = "parameter", "takes no extra_body or extra_headers"
-            elif binding.refusal is not None:
-                reason, detail = binding.reason or "parameter", binding.refusal
-            else:
+        for each in reached:
+            wanted = {**each.target.parameters, **call.parameters}
+            binding = bind(each.parameters, wanted, kinds, drop=call.policy.drop_tunings)
+            refusal = self._refusal(each, call, binding, demand)
+            if refusal is None:
                 candidates.append(
-                    Candidate(target=target, registered=registered, model=model, binding=binding)
+                    Candidate(
+                        target=each.target,
+                        registered=each.registered,
+                        model=each.model,
+                        binding=binding,
+                    )
                 )
-                continue
-            passed_over.append(PassedOver(target=str(target), reason=reason, detail=detail))
-        job = Job(
+            else:
+                reason, detail = refusal
+                passed_over.append(
+                    PassedOver(target=str(each.target), reason=reason, detail=detail)
+                )
+        return Job(
             request_id=request_id,
             candidates=tuple(candidates),
             passed_over=tuple(passed_over),
-            stream=stream,
-            policy=policy,
+            stream=call.stream,
+            policy=call.policy,
         )
-        if not candidates:
-            raise _nobody(job)
-        return job
 
-    def _reach(
-        self, targets: Sequence[Target], passed_over: list[PassedOver]
-    ) -> list[tuple[Target, Registered, Model, Parameters]]:
+    def _refusal(
+        self, each: _Reached, call: Call, binding: Binding, demand: Demand
+    ) -> tuple[str, str] | None:
+        """Why a target is passed over, in a word and in a sentence; constraints come first."""
+        name = str(each.target)
+        provider = each.target.provider
+        tags = (*each.target.tags, *self._tags.get(name, ()), *self._tags.get(provider, ()))
+        if (forbidden := call.policy.forbids(provider, name, tags)) is not None:
+            return "constraint", forbidden
+        if binding.refusal is not None:
+            return binding.reason or "parameter", binding.refusal
+        if each.registered.provider.does_io and (call.extras.body or call.extras.headers):
+            return "parameter", "takes no extra_body or extra_headers"
+        return demand.exceeds(each.model)
+
+    def _reach(self, targets: Sequence[Target], passed_over: list[PassedOver]) -> list[_Reached]:
         """The targets whose providers are there; one with a broken plugin is passed over."""
         reached = []
         for target in targets:
@@ -82,7 +127,10 @@ class Planner:
                 )
                 continue
             model = self._catalog.find(registered, target.model)
-            reached.append((target, registered, model, self._catalog.parameters(registered, model)))
+            parameters = self._catalog.parameters(registered, model)
+            reached.append(
+                _Reached(target=target, registered=registered, model=model, parameters=parameters)
+            )
         return reached
 
 
@@ -147,17 +195,21 @@ def _check_known(
         )
 
 
-def _any(extras: Extras) -> bool:
-    return bool(extras.body or extras.headers)
+_NOBODY: dict[str, type[RouterError]] = {
+    "plugin": PluginError,
+    "constraint": BadRequest,
+    "context": ContextOverflow,
+}
+"""What it is called when every target was passed over for one and the same reason."""
 
 
-def _nobody(job: Job) -> RouterError:
-    """Every target was passed over: what the caller is told."""
+def nobody(job: Job) -> RouterError:
+    """The error of a call whose targets were all passed over."""
     details = [f"{skipped.target}: {skipped.detail}" for skipped in job.passed_over]
-    message = (
-        details[0] if len(details) == 1 else "\n  ".join(["no target takes this call:", *details])
-    )
-    broken = all(skipped.reason == "plugin" for skipped in job.passed_over)
-    error = PluginError(message) if broken else UnsupportedParameter(message)
+    if len(details) > 1:
+        details = ["\n  ".join(["no target takes this call:", *details])]
+    reasons = {skipped.reason for skipped in job.passed_over}
+    kind = _NOBODY.get(reasons.pop(), UnsupportedParameter) if len(reasons) == 1 else None
+    error = (kind or UnsupportedParameter)(details[0])
     error.trace = Trace(request_id=job.request_id, passed_over=job.passed_over)
     return error

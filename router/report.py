@@ -7,7 +7,6 @@ from typing import Any
 from router import events
 from router.errors import Cancelled
 from router.events import Log
-from router.flow import Job
 from router.hookspecs import CallSummary
 from router.plugins import PluginHost
 from router.types import Attempt, Completion, PassedOver, Trace
@@ -29,11 +28,6 @@ class Report:
         self._log = log
         self._host = host
         self._observers = host.observers
-
-    def planned(self, job: Job) -> None:
-        """Tell which targets were passed over."""
-        for skipped in job.passed_over:
-            self._passed_over(skipped)
 
     def attempt_started(self, attempt: Attempt) -> None:
         self._log.debug(events.ATTEMPT_STARTED, **self._who(attempt), **_fitted(attempt))
@@ -81,7 +75,7 @@ class Report:
             summary = CallSummary(trace=trace, target=target, error=error, latency_ms=latency_ms)
             self._host.observe("completion_finished", summary=summary)
 
-    def _passed_over(self, skipped: PassedOver) -> None:
+    def passed_over(self, skipped: PassedOver) -> None:
         self._log.info(
             events.TARGET_PASSED_OVER,
             request_id=self._request_id,

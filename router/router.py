@@ -12,8 +12,20 @@ from router.cleanup import Cleanups
 from router.clock import Clock
 from router.errors import Cancelled, ConfigError, RouterError
 from router.exchange import PING, Action, Notes, run
-from router.flow import Begin, Candidate, Command, Deliver, Event, Outcome, Sleep, route
+from router.flow import (
+    Announce,
+    Begin,
+    Command,
+    Deliver,
+    Event,
+    Outcome,
+    Queue,
+    Sleep,
+    State,
+    route,
+)
 from router.limit import Limit
+from router.messages import Message
 from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
@@ -163,6 +175,7 @@ class Host(Protocol):
 
     clock: Callable[[], float]
     time: Clock
+    state: State
     cleanups: Cleanups
     shared: SharedStore
 
@@ -173,18 +186,22 @@ class Host(Protocol):
 class Run:
     """An attempt under way: an exchange's actions, carried out."""
 
-    def __init__(self, router: Host, prepared: Prepared, candidate: Candidate) -> None:
+    def __init__(self, router: Host, prepared: Prepared, begin: Begin) -> None:
         self.answer = Answer()
         self.notes = Notes()
         self._router = router
-        self._candidate = candidate
+        self._begin = begin
+        self._candidate = begin.candidate
         self._prepared = prepared
+        stream = prepared.job.stream
         self.limit = Limit(
             prepared.job.policy,
             router.clock(),
             prepared.deadline,
-            streamed=prepared.job.stream,
+            first_token=stream and not begin.patient,
+            idle=stream,
         )
+        self.answer.resume(begin.prefill)
         self.transport_exchange: Any = None
         self.pieces = self._pieces()
 
@@ -200,7 +217,7 @@ class Run:
             RouterError: The exchange failed; the error knows where.
         """
         provider = self._candidate.registered.provider
-        arguments = arguments_of(self._candidate, self._prepared)
+        arguments = arguments_of(self._begin, self._prepared)
         actions = run(
             provider,
             lambda: provider.create_completion(**arguments),
@@ -295,13 +312,17 @@ class Run:
                 response, self.transport_exchange, drain=self.answer.finished
             )
         self.notes.responses = []
+        if self._candidate.max_concurrency is not None:
+            self._router.state.slots.release(str(self._candidate.target))
         self._router.cleanups.add(self.notes.cleanups)
         self.notes.cleanups = []
 
 
-def arguments_of(candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
+def arguments_of(begin: Begin, prepared: Prepared) -> dict[str, Any]:
     """What the provider's function is called with; the messages are made anew each time."""
-    messages = prepared.messages
+    candidate, messages = begin.candidate, prepared.messages
+    if begin.prefill:
+        messages = (*messages, Message(role="assistant", content=begin.prefill))
     typed = candidate.registered.parameters.typed_messages
     return {
         "model": candidate.model.id,
@@ -319,6 +340,7 @@ class _Drive:
         self._router = router
         self.run: Run | None = None
         self._held: list[str | Chunk] = []
+        self.typed = False
 
     def whole(self) -> Completion:
         """Drive a call that is not streamed to its end."""
@@ -337,12 +359,15 @@ class _Drive:
             RouterError: What the flow raises.
         """
         prepared, clock = self.prepared, self._router.clock
-        flow = route(prepared.job, prepared.journal, prepared.started)
+        flow = route(prepared.job, prepared.journal, self._router.state, prepared.started)
         try:
             command = next(flow)
             while True:
                 if isinstance(command, Deliver):
                     event = yield from self._deliver()
+                elif isinstance(command, Announce):
+                    yield command.restart
+                    event = Event(Outcome.WOKE, clock())
                 else:
                     event = self._obey(command)
                 command = flow.send(event)
@@ -362,8 +387,11 @@ class _Drive:
         if isinstance(command, Sleep):
             self._router.time.sleep(max(0.0, command.until - self._router.clock()))
             return Event(Outcome.WOKE, self._router.clock())
+        if isinstance(command, Queue):
+            self._queue(command)
+            return Event(Outcome.WOKE, self._router.clock())
         assert isinstance(command, Begin)
-        self.run = run = Run(self._router, self.prepared, command.candidate)
+        self.run = run = Run(self._router, self.prepared, command)
         self._held = []
         try:
             for piece in run.pieces:
@@ -375,6 +403,17 @@ class _Drive:
             return Event(Outcome.FAILED, self._router.clock(), run, error)
         return Event(Outcome.FINISHED, self._router.clock(), run)
 
+    def _queue(self, command: Queue) -> None:
+        woken = threading.Event()
+        slots = self._router.state.slots
+        if slots.wait(command.target, command.limit, woken.set):
+            came = False
+            try:
+                came = woken.wait(max(0.0, command.until - self._router.clock()))
+            finally:
+                if not came:
+                    slots.leave(command.target, woken.set)
+
     def _deliver(self) -> Generator[Piece, None, Event]:
         run = self.run
         assert run is not None
@@ -383,7 +422,7 @@ class _Drive:
             yield from held
             yield from run.pieces
         except RouterError as error:
-            return Event(Outcome.FAILED, self._router.clock(), run, error)
+            return Event(Outcome.FAILED, self._router.clock(), run, error, self.typed)
         return Event(Outcome.FINISHED, self._router.clock(), run)
 
     def _ended(self, error: BaseException) -> None:
@@ -422,6 +461,7 @@ class Stream:
 
     def chunks(self) -> Iterator[Chunk | Restart]:
         """The pieces with all that they hold: text, reasoning, tool calls, usage."""
+        self._drive.typed = True
         for piece in self._all():
             yield Chunk(text=piece) if isinstance(piece, str) else piece
 

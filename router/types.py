@@ -148,14 +148,18 @@ class Model(Struct, frozen=True, kw_only=True):
 class Target(Struct, frozen=True):
     """Where one attempt goes: a provider, one of its models, and settings for both.
 
-    `parameters` are defaults for calls to this target (what the caller passes wins). `str()`
-    gives `provider/model`.
+    `parameters` are defaults for calls to this target (what the caller passes wins). `tags` say
+    what a policy may require of it: a region, a retention. Targets of one `quota_group` share
+    an upstream quota, and cool together. `max_concurrency` limits the attempts under way at
+    once. `str()` gives `provider/model`.
     """
 
     provider: str
     model: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    quota_group: str | None = None
+    max_concurrency: int | None = None
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"

@@ -408,10 +408,20 @@ def test_keep_alives_reset_the_idle_limit_but_not_that_of_the_first_token(call: 
     policy = {"idle": 5.0, "first_token": 10.0}
     alive = ScriptedProvider("one", ["a", *pings, "b"])
     assert call([alive], "one/model", stream=True, policy=policy).text == "ab"
-    mute = ScriptedProvider("one", [*pings, "a"])
-    result = call([mute], "one/model", stream=True, policy=policy)
-    assert isinstance(result.error, Timeout)
-    assert result.error.phase == "first_token"
+    mute = ScriptedProvider("mute", [*pings, "a"])
+    second = ScriptedProvider("second", ["there"])
+    result = call([mute, second], ["mute/model", "second/model"], stream=True, policy=policy)
+    assert result.text == "there"
+    assert result.trace is not None
+    error = result.trace.attempts[0].error
+    assert isinstance(error, Timeout)
+    assert error.phase == "first_token"
+
+
+def test_the_last_target_is_given_what_is_left_for_its_first_token(call: Caller) -> None:
+    slow = ScriptedProvider("slow", [Wait(30.0), "late"])
+    policy = {"first_token": 2.0, "deadline": 40.0}
+    assert call([slow], "slow/model", stream=True, policy=policy).text == "late"
 
 
 def test_the_deadline_is_over_everything(call: Caller, stream: bool) -> None:

@@ -238,6 +238,6 @@ async def _read_whole(raw: aiohttp.ClientResponse, limit: int) -> bytes:
     while data := await raw.content.readany():
         size += len(data)
         if size > limit:
-            raise ProtocolError(f"the body is larger than {limit} bytes")
+            raise ProtocolError(f"the body is larger than {limit} bytes", code="too_large")
         pieces.append(data)
     return b"".join(pieces)

@@ -386,7 +386,7 @@ def _read_whole(raw: Any, limit: int) -> bytes:
     while data := raw.read(READ_BYTES, decode_content=True):
         size += len(data)
         if size > limit:
-            raise ProtocolError(f"the body is larger than {limit} bytes")
+            raise ProtocolError(f"the body is larger than {limit} bytes", code="too_large")
         pieces.append(data)
     return b"".join(pieces)
 

@@ -1,0 +1,57 @@
+"""How many attempts may be under way at a target at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+
+class Slots:
+    """Counts the attempts at targets that have a limit. Safe under threads.
+
+    Who finds no slot leaves a function, which is called once when one may be free: from any
+    thread, and without a slot being kept for its caller.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: dict[str, int] = {}
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+
+    def take(self, target: str, limit: int) -> bool:
+        """Take a slot, if one is free."""
+        with self._lock:
+            taken = self._taken.get(target, 0)
+            if taken >= limit:
+                return False
+            self._taken[target] = taken + 1
+            return True
+
+    def release(self, target: str) -> None:
+        """Give a slot back, and wake the one who has waited longest."""
+        with self._lock:
+            self._taken[target] -= 1
+            waiting = self._waiting.get(target)
+            wake = waiting.popleft() if waiting else None
+        if wake is not None:
+            wake()
+
+    def wait(self, target: str, limit: int, wake: Callable[[], None]) -> bool:
+        """Leave a function for the next free slot; `False` where one is free already."""
+        with self._lock:
+            if self._taken.get(target, 0) < limit:
+                return False
+            self._waiting.setdefault(target, deque()).append(wake)
+            return True
+
+    def leave(self, target: str, wake: Callable[[], None]) -> None:
+        """Wait no longer. One that was woken and did not come wakes the next."""
+        with self._lock:
+            waiting = self._waiting.get(target, deque())
+            if wake in waiting:
+                waiting.remove(wake)
+                return
+            following = waiting.popleft() if waiting else None
+        if following is not None:
+            following()
