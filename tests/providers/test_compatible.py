@@ -1,7 +1,9 @@
 """The rows: what holds for all of them, and what each says of its service."""
 
 import json
+import re
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -262,3 +264,58 @@ def test_h2ogpt_hides_its_failures_behind_a_400():
     assert type(refused(compatible.h2ogpt, 401, {"detail": "Unauthorized"})) is AuthError
     detail = [{"loc": ["body", "messages"], "msg": "field required"}]
     assert type(refused(compatible.h2ogpt, 422, {"detail": detail})) is BadRequest
+
+
+# -- the page of docs
+
+PAGE = Path(__file__).parents[2] / "docs" / "openai.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+SEA = ("The", " sea", " keeps", " no", " secrets", ".")
+
+installed = pytest.mark.skipif(
+    not entry_points(group="router.plugins", name="openai"),
+    reason="the package is on the path, not installed, so no router finds its plugins",
+)
+
+
+class Sea(LoopbackServer):
+    """A service that knows one sentence."""
+
+    def handle(self, request):
+        usage = {"prompt_tokens": 12, "completion_tokens": len(SEA), "total_tokens": 18}
+        if not request.json().get("stream"):
+            return Reply.json(200, chunk(message(content="".join(SEA)), usage=usage))
+        events = [chunk(delta(content=word)) for word in SEA]
+        return Reply(200, (), sse(*events, STOP, chunk(usage=usage)))
+
+
+def test_every_example_of_the_page_shows_its_output():
+    assert PAGE.read_text().count("```python") == len(EXAMPLES) > 0
+
+
+@installed
+@pytest.mark.parametrize(("program", "output"), EXAMPLES)
+def test_examples_of_the_page_print_what_they_show(capsys, program, output):
+    with Sea() as server:
+        exec(program.replace("http://127.0.0.1:8080", server.url), {})
+    assert capsys.readouterr().out == output
+
+
+def test_page_has_every_service_with_its_variables():
+    rows = re.findall(
+        r"^\| `(.+)` \| `(http.+)` \| `(.+)` \| `(\w+)`", PAGE.read_text(), re.MULTILINE
+    )
+    assert rows == [(r.name, r.base_url, r.url_variable, *r.key_variables) for r in ROWS]
+
+
+def test_page_has_every_parameter_and_the_services_that_lack_it():
+    rows = re.findall(
+        r"^\| `(\w+)` \| .+ \| (tuning|feature) \| (.*)\|$", PAGE.read_text(), re.MULTILINE
+    )
+    parameters = read_signature(openai().create_completion, "providers.openai")
+    assert rows == [(each.name, each.kind.value, lacking(each.name)) for each in parameters]
+
+
+def lacking(parameter):
+    names = [f"`{row.name}`" for row in ROWS if parameter in row.without]
+    return f"{', '.join(names)} " if names else ""
