@@ -8,6 +8,7 @@ reason and the tokens counted.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
@@ -266,6 +267,15 @@ class Local(Provider):
         }
         engine = self._engine(self._path(model))
         yield from answer(engine, msgspec.json.encode(body))
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("xllamacpp") is None:
+            return 'xllamacpp is not installed: pip install "pluggable-router[local]"'
+        try:
+            smollm2()
+        except ModelNotFound as error:
+            return error.message
+        return None
 
     def close(self) -> None:
         """End the answers under way, and free the memory."""

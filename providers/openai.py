@@ -256,6 +256,13 @@ class OpenAI(WireProvider):
         variable = self._row.url_variable
         return _check_url(os.environ.get(variable) or self._row.base_url, variable)
 
+    def missing(self) -> str | None:
+        try:
+            self._authorization()
+        except RouterError as error:
+            return error.message
+        return None
+
     def _authorization(self) -> dict[str, Secret]:
         if self._key is not None:
             return {"Authorization": self._key}

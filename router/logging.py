@@ -39,7 +39,7 @@ def configure(
     if output == "json":
         processors.append(structlog.processors.JSONRenderer())
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=22))
+        processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), sort_keys=False))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
