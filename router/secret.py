@@ -45,7 +45,7 @@ class Secret:
         return format(repr(self), spec)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
+        return type(other) is type(self) and header_value(other) == header_value(self)
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
