@@ -31,6 +31,7 @@ from router.errors import (
     UpstreamError,
     error_for_status,
 )
+from router.health import HealthRow
 from router.hookspecs import CallSummary, PluginContext, hookimpl
 from router.messages import Audio, File, Image, Message, Part, Text
 from router.parameters import FEATURE, TUNING, Kind, Parameter, Parameters
@@ -51,6 +52,7 @@ from router.provider import (
 )
 from router.router import Router, Stream
 from router.routes import Route
+from router.rules import Rule
 from router.secret import Bearer, Secret
 from router.sse import COMMENT, SSE, Event, JSONLines
 from router.types import (
@@ -67,6 +69,16 @@ from router.types import (
     Trace,
     Usage,
 )
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, read from the installed distribution when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pluggable-router")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "COMMENT",
@@ -98,6 +110,7 @@ __all__ = [
     "Event",
     "Exchange",
     "File",
+    "HealthRow",
     "HttpRequest",
     "HttpResponse",
     "Image",
@@ -126,6 +139,7 @@ __all__ = [
     "Route",
     "Router",
     "RouterError",
+    "Rule",
     "Secret",
     "Shared",
     "Stream",

@@ -958,7 +958,7 @@ def test_router_raises_what_the_server_refuses_and_deletes(router, mode, kind, s
     with ChatUI() as server:
         server.script(mode)
         with pytest.raises(kind) as caught:
-            stream(router, server)
+            stream(router, server, policy={"retries": 0})
         assert type(caught.value) is kind
         assert caught.value.status == status
         assert caught.value.target == "h2o/falcon-7b"
