@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from providers.local_engine import Engine, Shape, load  # noqa: TID253  # its own package
+from providers.local_engine import Engine, Shape, load
 from router import (
     FEATURE,
     TUNING,
@@ -143,7 +143,7 @@ class Local(Provider):
             the model was trained for is used. Memory grows with it: 2 times 4096 tokens take
             190 MB with SmolLM2.
         slots: Exchanges that run at once with the same weights.
-        threads: Threads that compute; llama.cpp's own choice by default.
+        threads: Threads that compute; half of the cores by default.
         max_wait: Seconds that an exchange waits for a free slot.
     """
 
