@@ -17,6 +17,7 @@ from router.clock import Clock
 from router.errors import BadRequest, ConfigError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
+from router.explain import Explanation, explain
 from router.flow import Job, State
 from router.health import Health, HealthRow
 from router.journal import Journal
@@ -182,7 +183,27 @@ class BaseRouter:
 
     # -- calls
 
-    def _prepare(
+    def explain(
+        self,
+        model: ModelArgument,
+        messages: Messages,
+        stream: bool = False,
+        *,
+        policy: PolicyArgument = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> Explanation:
+        """Say what `create_completion` would do with these arguments, without sending anything.
+
+        Raises:
+            BadRequest, UnsupportedParameter, ModelNotFound: As the call itself; but a call that
+                no target can take is explained, not raised.
+        """
+        job, _ = self._plan(model, messages, stream, policy, extra_body, extra_headers, parameters)
+        return explain(job, self.state, self.clock())
+
+    def _plan(
         self,
         model: ModelArgument,
         messages: Messages,
@@ -191,31 +212,34 @@ class BaseRouter:
         extra_body: Mapping[str, Any] | None,
         extra_headers: Mapping[str, str] | None,
         parameters: Mapping[str, Any],
-    ) -> Prepared:
+    ) -> tuple[Job, Call]:
         """Check and plan a call; nothing is sent."""
-        started = self.clock()
         if self._closed:
             raise ConfigError("this router is closed")
         if not isinstance(stream, bool):
             raise BadRequest(f"stream is True or False, not {type(stream).__name__}")
         route = self._routes.get(model) if isinstance(model, str) else None
-        chosen = self.policy.with_changes(route.policy if route else None).with_changes(policy)
-        request_id = self._new_id()
         call = Call(
             messages=check_messages(messages),
             parameters={name: v for name, v in parameters.items() if v is not None},
             stream=stream,
-            policy=chosen,
+            policy=self.policy.with_changes(route.policy if route else None).with_changes(policy),
             extras=Extras(body=extra_body, headers=_check_headers(extra_headers)),
         )
-        targets = targets_of(route.ordered() if route else model, self._catalog)
-        job = self._planner.plan(targets, call, request_id)
-        report = Report(request_id, self._log, self._host)
-        journal = Journal(request_id, started, report)
+        targets = targets_of(route.ordered(self.state.draw) if route else model, self._catalog)
+        return self._planner.plan(targets, call, self._new_id()), call
+
+    def _prepare(self, *arguments: Any) -> Prepared:
+        """Plan a call that will be made; the arguments are those of `_plan`."""
+        started = self.clock()
+        job, call = self._plan(*arguments)
+        report = Report(job.request_id, self._log, self._host)
+        journal = Journal(job.request_id, started, report)
         for skipped in job.passed_over:
             journal.passed_over(skipped)
         if not job.candidates:
             raise nobody(job)
+        limit = job.policy.deadline
         return Prepared(
             job=job,
             messages=call.messages,
@@ -223,7 +247,7 @@ class BaseRouter:
             report=report,
             journal=journal,
             started=started,
-            deadline=None if chosen.deadline is None else started + chosen.deadline,
+            deadline=None if limit is None else started + limit,
         )
 
     def _close_providers(self) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -30,13 +29,12 @@ class Route(Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)
 
-    def ordered(self, draw: random.Random | None = None) -> list[str | Target]:
-        """The targets in the order of one call."""
+    def ordered(self, draw: Callable[[], float]) -> list[str | Target]:
+        """The targets in the order of one call; `draw` gives a number in [0, 1)."""
         if not self.weights:
             return list(self.targets)
-        uniform = (draw or random).random
         # Efraimidis and Spirakis: sorting by u**(1/w) draws without replacement by weight.
-        keys = [uniform() ** (1 / weight) for weight in self.weights]
+        keys = [draw() ** (1 / weight) for weight in self.weights]
         ranked = sorted(zip(keys, self.targets, strict=True), key=lambda pair: -pair[0])
         return [target for _, target in ranked]
 
