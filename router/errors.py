@@ -115,6 +115,14 @@ class RouterError(Exception):
     def __str__(self) -> str:
         return f"{self.target}: {self.message}" if self.target else self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes: with all it says, whatever its constructor asks for."""
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[RouterError], args: tuple[Any, ...]) -> RouterError:
+    return kind.__new__(kind, *args)
+
 
 class Fault(Struct, frozen=True):
     """One thing that is wrong in the settings.
@@ -236,7 +244,6 @@ class ConnectionLost(TransportError):
     """The connection broke after the request was sent: whether the work was done is unknown.
 
     Attributes:
-        partial: The text that had come, on a streamed exchange.
         stale: The connection was an old one that the server had just closed (trying again is
             normal then).
     """
@@ -319,6 +326,9 @@ class AllTargetsFailed(RouterError, ExceptionGroup[RouterError]):
     def __str__(self) -> str:
         return "\n".join([self.message, *(f"  {error}" for error in self.exceptions)])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.exceptions), self.__dict__
+
 
 STATUS_ERRORS: dict[int, type[RouterError]] = {
     400: BadRequest,
@@ -340,8 +350,9 @@ AMBIGUOUS_STATUSES = frozenset({408, 499, 502, 504, 524})
 def error_for_status(status: int, message: str, **fields: Any) -> RouterError:
     """The error that an HTTP status stands for, when the body's own code says nothing better.
 
-    408 and 504 are timeouts of the server's; other unknown 4xx are the caller's fault and other
-    unknown statuses the server's. `fields` are those of `RouterError`.
+    408 and 504 are timeouts of the server's; of the others that stand for nothing else, 4xx are
+    the caller's fault, but for 409 and 499, and the rest the server's. `fields` are those of
+    `RouterError`.
     """
     fields = {"possibly_billed": status in AMBIGUOUS_STATUSES, **fields, "status": status}
     if status in (408, 504):
