@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from providers.h2o_stream import TGI_ERRORS, Answer, read  # noqa: TID253  # its own package
+from providers.h2o_stream import TGI_ERRORS, Answer, read
 from router import (
     FEATURE,
     TUNING,
