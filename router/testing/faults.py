@@ -77,7 +77,7 @@ T = TypeVar("T")
 
 
 class FaultServer:
-    """A server of broken answers on 127.0.0.1, see the module; a context manager.
+    """A server of broken answers on 127.0.0.1, see the module; a context manager, entered once.
 
     Args:
         default: What a request is shown that chose nothing, when no script is left.

@@ -112,8 +112,12 @@ def misused(why: str) -> bytes:
 def good(scene: Scene) -> Iterator[Step]:
     """The good answer, `seconds` before each chunk with content."""
     answer, seconds = scene.answer, scene.case.seconds
-    if not (seconds and scene.request.stream):
-        yield from (seconds, scene.good) if seconds else (scene.good,)
+    if not seconds:
+        yield scene.good
+        return
+    if not scene.request.stream:
+        yield seconds
+        yield scene.good
         return
     yield opened(EVENTS) + framed(answer.roles)
     for content in answer.contents:
@@ -146,17 +150,14 @@ def filtered(scene: Scene) -> Answer:
 
 def doubled(scene: Scene) -> Answer:
     """Two choices, their chunks in turn; the second is the first in capitals."""
-    pieces = [delta["content"] for _, delta in scene.answer.deltas]
-    choices = ["".join(pieces), "".join(pieces).upper()]
-    return replace(
-        scene.answer,
-        deltas=tuple(
-            (index, {"content": text})
-            for piece in pieces
-            for index, text in enumerate((piece, piece.upper()))
-        ),
-        messages=tuple({"content": text} for text in choices),
-    )
+    deltas: list[tuple[int, dict[str, Any]]] = []
+    texts = ["", ""]
+    for _, delta in scene.answer.deltas:
+        for index, piece in enumerate((delta["content"], delta["content"].upper())):
+            deltas.append((index, {"content": piece}))
+            texts[index] += piece
+    messages = tuple({"content": text} for text in texts)
+    return replace(scene.answer, deltas=tuple(deltas), messages=messages)
 
 
 def calling(*calls: tuple[int, str, list[str]]) -> Play:
