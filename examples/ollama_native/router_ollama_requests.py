@@ -28,7 +28,8 @@ class OllamaRequests(Provider):
         temperature: Annotated[float, TUNING, Meta(ge=0)] = 0.8,
     ) -> Iterator[str | Chunk]:
         """Ask, and pass on what comes; what requests raises, the router translates."""
-        body = {"model": model, "messages": messages, "options": {"temperature": temperature}}
+        options = {"temperature": temperature}
+        body: dict[str, Any] = {"model": model, "messages": messages, "options": options}
         with requests.post(self.url, json=body, stream=True, timeout=60) as response:
             response.raise_for_status()
             for line in map(json.loads, response.iter_lines()):
