@@ -78,7 +78,8 @@ class Message(Struct, frozen=True, kw_only=True):
         """The message as a dict of the OpenAI API, made anew at each call."""
         result: dict[str, Any] = {"role": self.role}
         if isinstance(self.content, str):
-            result["content"] = None if not self.content and self.tool_calls else self.content
+            unsaid = not self.content and (self.tool_calls or self.extra.get("refusal"))
+            result["content"] = None if unsaid else self.content
         else:
             result["content"] = [_part_to_dict(part) for part in self.content]
         if self.name is not None:
@@ -94,7 +95,7 @@ class Message(Struct, frozen=True, kw_only=True):
             ]
         if self.tool_call_id is not None:
             result["tool_call_id"] = self.tool_call_id
-        return {**result, **self.extra}
+        return {**result, **copied(self.extra)}
 
 
 def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
@@ -112,6 +113,15 @@ def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mes
     if not checked:
         raise BadRequest("messages is empty: a call needs at least one message")
     return checked
+
+
+def copied(value: Any) -> Any:
+    """The same, its dicts and lists made anew, however deep: a provider may change its copy."""
+    if isinstance(value, dict):
+        return {key: copied(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [copied(inner) for inner in value]
+    return value
 
 
 _NAMED = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
@@ -147,12 +157,32 @@ def _check_typed(message: Message, where: str) -> None:
         raise BadRequest(
             f"{where}: the role is one of {', '.join(ROLES)}, not {_shown(message.role)}"
         )
-    if isinstance(message.content, str):
-        return
-    if not isinstance(message.content, tuple) or not all(
-        isinstance(part, Part) for part in message.content
-    ):
-        raise BadRequest(f"{where}: the content is a str or a tuple of parts")
+    if not isinstance(message.content, str | tuple):
+        raise BadRequest(
+            f"{where}: the content is a str or a tuple of parts, not {_kind(message.content)}"
+        )
+    if not isinstance(message.content, str):
+        for number, part in enumerate(message.content):
+            _check_typed_part(part, f"{where}.content[{number}]")
+    if not all(isinstance(call, ToolCall) for call in message.tool_calls):
+        raise BadRequest(f"{where}: tool_calls is a tuple of ToolCall")
+    fields = {"name": message.name, "tool_call_id": message.tool_call_id}
+    for key in fields:
+        _optional_str(fields, key, where)
+
+
+def _check_typed_part(part: object, where: str) -> Part:
+    match part:
+        case (
+            Text(text=str())
+            | Image(url=str())
+            | Image(data=bytes())
+            | Audio(data=bytes(), format=str())
+            | File(data=bytes())
+            | File(id=str())
+        ):
+            return part
+    raise BadRequest(f"{where} is no part, or one without what it is to hold: {_kind(part)}")
 
 
 def _check_content(
@@ -191,7 +221,7 @@ def _check_tool_call(call: object, where: str) -> ToolCall:
 
 def _check_part(part: object, where: str) -> Part:
     if isinstance(part, Part):
-        return part
+        return _check_typed_part(part, where)
     if not isinstance(part, Mapping):
         raise BadRequest(f"{where} is a dict with a type, or a typed part, not {_kind(part)}")
     kind = part.get("type")
@@ -244,21 +274,21 @@ def _data_url(url: str) -> tuple[str, bytes]:
 def _part_to_dict(part: Part) -> dict[str, Any]:
     match part:
         case Text():
-            return {"type": "text", "text": part.text, **part.extra}
+            return {"type": "text", "text": part.text, **copied(part.extra)}
         case Image():
             image = {"url": part.url or to_data_url(part.data or b"", part.media_type)}
             detail = {} if part.detail is None else {"detail": part.detail}
-            return {"type": "image_url", "image_url": {**image, **detail}, **part.extra}
+            return {"type": "image_url", "image_url": {**image, **detail}, **copied(part.extra)}
         case Audio():
             audio = {"data": base64.b64encode(part.data).decode(), "format": part.format}
-            return {"type": "input_audio", "input_audio": audio, **part.extra}
+            return {"type": "input_audio", "input_audio": audio, **copied(part.extra)}
         case File():
             file = {} if part.name is None else {"filename": part.name}
             if part.data is None:
                 file["file_id"] = part.id or ""
             else:
                 file["file_data"] = to_data_url(part.data, part.media_type)
-            return {"type": "file", "file": file, **part.extra}
+            return {"type": "file", "file": file, **copied(part.extra)}
 
 
 def to_data_url(data: bytes, media_type: str | None) -> str:
