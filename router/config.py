@@ -18,7 +18,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -324,7 +324,7 @@ class _Reader:
             try:
                 msgspec.convert(value, hint)
             except msgspec.ValidationError as error:
-                self._fault(key, _expectation(error))
+                self._fault(key, _expectation(error, hint))
         return len(self._faults) == before
 
     def _refuse_unknown(self, table: Table, known: Collection[str], key: str) -> None:
@@ -348,10 +348,19 @@ def _is_key(name: str, value: str) -> bool:
     return bool(HOLDS_A_KEY.search(name.lower()) or PASSWORD_IN_URL.search(value))
 
 
-def _expectation(error: msgspec.ValidationError) -> str:
+def _expectation(error: msgspec.ValidationError, hint: Any) -> str:
     """What msgspec expected, in lower case; where it was is told by the key."""
     text = str(error).partition(" - at `$")[0]
+    if text.startswith("Invalid enum value"):
+        return f"expected one of {', '.join(_choices(hint))}"
     return text[:1].lower() + text[1:]
+
+
+def _choices(hint: Any) -> list[str]:
+    """The words that a type allows."""
+    if get_origin(hint) is Literal:
+        return [str(word) for word in get_args(hint)]
+    return list(dict.fromkeys(word for part in get_args(hint) for word in _choices(part)))
 
 
 def _dotted(*parts: str) -> str:

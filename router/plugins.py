@@ -236,7 +236,7 @@ class PluginHost:
             replace: Whether it takes the place of what has its name, installed or registered.
 
         Raises:
-            ConfigError: Its name is taken.
+            ConfigError: Its name is taken, or its settings are wrong.
             PluginLoadError: It breaks the contract.
         """
         with self._lock:
@@ -251,6 +251,8 @@ class PluginHost:
             try:
                 self._accept(plugin, info)
             except Exception as error:
+                if isinstance(error, ConfigError) and info.name in self._settings:
+                    raise
                 raise PluginLoadError(f"{info.origin}: {_reason(error)}") from error
             self._infos.append(info)
             for provider in info.providers:
