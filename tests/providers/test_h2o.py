@@ -791,6 +791,7 @@ def test_direct_use_finds_its_cookie_among_others():
 
         server.intercept("POST", "/settings", with_another)
         assert "".join(ask(server)) == HELLO
+        assert [r.path for r in server.requests].count("/settings") == 1
 
 
 def test_direct_use_follows_no_redirects():
@@ -833,13 +834,15 @@ def test_direct_use_delivers_the_tokens_of_a_body_without_chunks():
     with ThreadingHTTPServer(("127.0.0.1", 0), Old) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        pieces = _create_completion("falcon-7b", QUESTION, True, base_url=url)
-        assert next(pieces) == "Hi"
-        received.set()
-        assert list(pieces) == []
-        server.shutdown()
-        thread.join()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            pieces = _create_completion("falcon-7b", QUESTION, True, base_url=url)
+            assert next(pieces) == "Hi"
+            received.set()
+            assert list(pieces) == []
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_direct_use_begins_anew_when_the_server_forgets_the_session():
