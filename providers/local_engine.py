@@ -14,6 +14,7 @@ that is kept in bounds here:
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -59,7 +60,7 @@ class Shape(Struct, frozen=True, kw_only=True):
 
     window: int
     slots: int
-    threads: int | None
+    threads: int | None = None
 
 
 class Engine:
@@ -201,12 +202,12 @@ def load(path: Path, shape: Shape) -> Any:
             return start(path, SILENT)
     server = None
     with captured_stderr() as lines:
-        with suppress(RuntimeError):
+        try:
             server = start(path, EVERYTHING if debug else ERRORS)
-        # The level is the process's, and the log is written by a thread: a start that fails at
-        # once sets the one to silent again and waits for the other.
-        with suppress(RuntimeError):
-            start(path.with_name(secrets.token_hex()), SILENT)
+        except RuntimeError:
+            pass  # the log tells more than this error
+        finally:
+            silence(xllamacpp)
     for line in lines:
         logger.debug("llama.cpp: %s", line)
     if server is None:
@@ -220,8 +221,7 @@ def set_up(parameters: Any, path: Path, shape: Shape, folder: Path) -> None:
     parameters.n_parallel = shape.slots
     parameters.n_ctx = shape.window * shape.slots  # which it divides among the slots
     parameters.n_batch = PROMPT_BATCH
-    if shape.threads is not None:
-        parameters.cpuparams.n_threads = shape.threads
+    parameters.cpuparams.n_threads = shape.threads or half_of_the_cores()
     parameters.fit_params = False  # loads the weights twice
     parameters.warmup = False  # would compute while no other thread can run
     parameters.cache_ram_mib = 0  # old prompts, up to 8 GiB of them
@@ -232,19 +232,36 @@ def set_up(parameters: Any, path: Path, shape: Shape, folder: Path) -> None:
         parameters.hostnames = [str(folder / "llama.sock")]
 
 
+def half_of_the_cores() -> int:
+    """Threads that compute, unless the application says how many.
+
+    They wait for each other in loops, several times a token, so that one that has lost its core to
+    someone else holds up all: with two on two busy cores, an answer of four seconds took 200.
+    """
+    with suppress(AttributeError):  # not known on macOS and Windows
+        return max(1, len(os.sched_getaffinity(0)) // 2)
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+def silence(xllamacpp: Any) -> None:
+    """Wait for the thread that writes llama.cpp's log, and set its level, which is the process's.
+
+    Neither has a name in Python. In C++ they have these, in the version that is pinned.
+    """
+    library = ctypes.PyDLL(xllamacpp.xllamacpp.__file__)  # keeps the interpreter's lock
+    with suppress(AttributeError):  # on Windows, where names are made otherwise
+        log = library["_Z15common_log_mainv"]
+        log.restype = ctypes.c_void_p
+        library["_Z16common_log_flushP10common_log"](ctypes.c_void_p(log()))
+        library["_Z30common_log_set_verbosity_tholdi"](SILENT)
+
+
 @contextmanager
 def captured_stderr() -> Iterator[list[str]]:
-    """The lines that are written to file descriptor 2, in the list when the block has ended.
-
-    Nothing is captured where the process has closed it.
-    """
+    """The lines that are written to file descriptor 2, in the list when the block has ended."""
     lines: list[str] = []
     with STDERR, tempfile.TemporaryFile() as file:
-        try:
-            kept = os.dup(2)
-        except OSError:
-            yield lines
-            return
+        kept = os.dup(2)  # never fails: where 2 was closed, it is the file's own
         try:
             os.dup2(file.fileno(), 2)
             yield lines
