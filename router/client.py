@@ -283,7 +283,7 @@ class _AsyncRun:
                     continue
                 try:
                     result = await self._perform(action)
-                except RouterError as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's function may raise anything
                     action = actions.throw(error)
                 else:
                     action = actions.send(result)
@@ -296,8 +296,9 @@ class _AsyncRun:
         """A blocking provider's async generator: it does its own I/O, and yields pieces."""
         provider = self._candidate.registered.provider
         assert provider.create_completion_async is not None
-        steps: Any = provider.create_completion_async(**arguments_of(self._begin, self._prepared))
+        steps: Any = None
         try:
+            steps = provider.create_completion_async(**arguments_of(self._begin, self._prepared))
             while True:
                 async with self._limited():
                     piece = await anext(steps)
@@ -305,7 +306,7 @@ class _AsyncRun:
                     yield piece
         except StopAsyncIteration:
             return
-        except Exception as error:  # whatever a plugin raises is contained
+        except (Exception, SystemExit) as error:  # whatever a plugin raises is contained
             raise translate(error) from error
         finally:
             if isinstance(steps, AsyncGenerator):
@@ -384,7 +385,7 @@ class _AsyncRun:
             while True:
                 try:
                     result = await self._perform(step)
-                except RouterError as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's function may raise anything
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)

@@ -9,8 +9,9 @@ stream, what an error is told beside its message.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+import msgspec
 from msgspec import Struct
 
 from router.answer import Answer
@@ -28,7 +29,9 @@ from router.provider import (
     is_generator,
 )
 from router.secret import Secret
-from router.types import Chunk
+from router.types import Chunk, FinishReason, ToolCallDelta, Usage
+
+FINISH_REASONS = frozenset(get_args(FinishReason))
 
 MAX_UPSTREAM_TEXT = 2048
 """The most characters of an error message that may come from upstream."""
@@ -162,7 +165,7 @@ def _advance(
     extras: Extras,
 ) -> Generator[Action, Any, None]:
     result: Any = None
-    failure: RouterError | None = None
+    failure: BaseException | None = None
     while True:
         try:
             step = steps.send(result) if failure is None else steps.throw(failure)
@@ -182,7 +185,9 @@ def _advance(
         else:
             try:
                 result = yield _action(provider, step, notes, extras)
-            except RouterError as error:
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # the provider may know what to do
                 failure = error
                 continue
             if isinstance(result, HttpResponse):
@@ -198,8 +203,30 @@ def accept(provider: Provider, piece: Any, answer: Answer) -> bool:
     if isinstance(piece, str):
         return answer.add_text(piece)
     if isinstance(piece, Chunk):
+        _check_chunk(provider, piece)
         return answer.add(piece)
     raise _no_step(provider, piece)
+
+
+def _check_chunk(provider: Provider, chunk: Chunk) -> None:
+    """A Struct does not check its types when it is made, and this one comes from a stranger."""
+    if (
+        isinstance(chunk.text, str)
+        and isinstance(chunk.reasoning, str)
+        and isinstance(chunk.refusal, str)
+        and isinstance(chunk.index, int)
+        and (chunk.finish_reason is None or chunk.finish_reason in FINISH_REASONS)
+        and (chunk.usage is None or isinstance(chunk.usage, Usage))
+        and (chunk.tool_call is None or isinstance(chunk.tool_call, ToolCallDelta))
+    ):
+        return
+    held = ", ".join(
+        f"{name}: {type(value).__name__}" for name, value in msgspec.structs.asdict(chunk).items()
+    )
+    raise ProtocolError(
+        f"the provider {provider.name} yielded Chunk({held}): something in it is of a wrong type, "
+        f"or its finish_reason is none of {', '.join(sorted(FINISH_REASONS))}"
+    )
 
 
 def _action(provider: Provider, step: Any, notes: Notes, extras: Extras) -> Action:
@@ -226,8 +253,17 @@ def _no_step(provider: Provider, step: Any) -> ProtocolError:
 
 
 def _steps(provider: Provider, start: Callable[[], Any]) -> Generator[Any, Any, None]:
-    """A generator of steps, from whatever the provider's function returns."""
-    answer = start()
+    """A generator of steps, from whatever the provider's function returns.
+
+    Raises:
+        RouterError: The function is no generator, and failed; whatever it raised is translated.
+    """
+    try:
+        answer = start()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin raises is contained, SystemExit too
+        raise translate(error) from error
     if is_generator(answer):
         return answer  # type: ignore[no-any-return]  # checked by the line above
     return _pieces(provider, answer)

@@ -115,12 +115,23 @@ def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mes
     return checked
 
 
-def copied(value: Any) -> Any:
-    """The same, its dicts and lists made anew, however deep: a provider may change its copy."""
+MAX_NESTING = 100
+"""How deep the dicts and lists of a call may lie in each other: no schema comes near it, and
+Python's own limit, a thousand frames, is not reached by what walks through them."""
+
+
+def copied(value: Any, depth: int = 0) -> Any:
+    """The same, its dicts and lists made anew, however deep: a provider may change its copy.
+
+    Raises:
+        BadRequest: They lie deeper in each other than `MAX_NESTING`.
+    """
+    if depth > MAX_NESTING:
+        raise BadRequest(f"dicts and lists more than {MAX_NESTING} deep in each other")
     if isinstance(value, dict):
-        return {key: copied(inner) for key, inner in value.items()}
+        return {key: copied(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list):
-        return [copied(inner) for inner in value]
+        return [copied(inner, depth + 1) for inner in value]
     return value
 
 

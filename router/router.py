@@ -25,7 +25,7 @@ from router.flow import (
     route,
 )
 from router.limit import Limit
-from router.messages import Message
+from router.messages import Message, copied
 from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
@@ -258,7 +258,7 @@ class Run:
                     continue
                 try:
                     result = self._perform(action)
-                except RouterError as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's function may raise anything
                     action = actions.throw(error)
                 else:
                     action = actions.send(result)
@@ -291,7 +291,7 @@ class Run:
             while True:
                 try:
                     result = self._perform(step)
-                except RouterError as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's function may raise anything
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)
@@ -319,7 +319,7 @@ class Run:
 
 
 def arguments_of(begin: Begin, prepared: Prepared) -> dict[str, Any]:
-    """What the provider's function is called with; the messages are made anew each time."""
+    """What the provider's function is called with, made anew for each attempt."""
     candidate, messages = begin.candidate, prepared.messages
     if begin.prefill:
         messages = (*messages, Message(role="assistant", content=begin.prefill))
@@ -328,7 +328,7 @@ def arguments_of(begin: Begin, prepared: Prepared) -> dict[str, Any]:
         "model": candidate.model.id,
         "messages": list(messages) if typed else [message.to_dict() for message in messages],
         "stream": prepared.job.stream,
-        **candidate.binding.arguments,
+        **copied(candidate.binding.arguments),
     }
 
 

@@ -159,7 +159,7 @@ JSON = st.recursive(
 BASE64 = st.binary(max_size=20).map(lambda data: base64.b64encode(data).decode())
 MEDIA_TYPES = st.sampled_from(["image/png", "application/pdf", "text/plain"])
 DATA_URLS = st.builds("data:{};base64,{}".format, MEDIA_TYPES, BASE64)
-EXTRA = st.dictionaries(st.sampled_from(["cache_control", "refusal", "annotations"]), JSON)
+EXTRA = st.dictionaries(st.sampled_from(["cache_control", "annotations"]), JSON)
 
 
 def optional(**fields):
