@@ -158,8 +158,12 @@ class Cut:
 
 def _overlap(text: str, end: str) -> int:
     """How many of the last characters of `text` may be the beginning of `end`."""
-    longest = min(len(text), len(end) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(end[:n])), 0)
+    start = max(0, len(text) - len(end) + 1)
+    while (at := text.find(end[0], start)) >= 0:
+        if end.startswith(text[at:]):
+            return len(text) - at
+        start = at + 1
+    return 0
 
 
 class Answer:
@@ -206,7 +210,7 @@ class Answer:
             text = "" if special or event.token.text in MARKS else event.token.text
         else:
             text = event.generated_text or ""
-        yield from self._say(text)
+        yield self._piece(text)
         if event.generated_text is not None or self._cut.found:
             yield from self._finish(event.details or Details(), special=special)
 
@@ -216,11 +220,11 @@ class Answer:
             # The final answer that follows is no answer: it may be the user's own prompt.
             raise _failed(event.message or "", None)
         if event.type == "finalAnswer":
-            yield from self._say(self._unsent(event.text))
+            yield self._piece(self._unsent(event.text))
         elif event.type == "stream" and isinstance(event.token, str):
             token = event.token.rstrip("\0")  # 0.9.1 pads tokens to 16 characters
             self._sent.append(token)
-            yield from self._say(token)
+            yield self._piece(token)
         else:
             yield Chunk()
         if event.type == "finalAnswer" or self._cut.found:
@@ -238,8 +242,8 @@ class Answer:
             return ""
         return text.removeprefix(sent) if text.startswith(sent) else ""
 
-    def _say(self, text: str) -> Iterator[str | Chunk]:
-        yield self._cut.feed(text) or Chunk()
+    def _piece(self, text: str) -> str | Chunk:
+        return self._cut.feed(text) or Chunk()
 
     def _finish(self, details: Details, *, special: bool) -> Iterator[str | Chunk]:
         if held := self._cut.flush():

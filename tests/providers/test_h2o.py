@@ -47,6 +47,7 @@ from router import (
     Text,
     UnsupportedParameter,
     UpstreamError,
+    provider,
 )
 from router.messages import check_messages
 from router.parameters import read_signature
@@ -1061,6 +1062,19 @@ def test_router_knows_a_renamed_cookie(router):
         assert complete(router, server, settings={"cookie_name": "my-chat"}).text == HELLO
         with pytest.raises(PermissionDenied, match="cookie_name"):
             complete(router, server)
+
+
+def test_picture_goes_to_the_next_target():
+    @provider("eyes", models=["one"])
+    def eyes(model, messages, stream):
+        yield "a wave"
+
+    picture = {"type": "image_url", "image_url": {"url": "https://x.test/wave.png"}}
+    messages = [{"role": "user", "content": [picture]}]
+    with ChatUI() as server, Router(plugins=[eyes], settings=settings_for(server, {})) as r:
+        answer = r.create_completion(["h2o/falcon-7b", "eyes/one"], messages)
+        assert answer.text == "a wave"
+        assert server.requests == []
 
 
 def test_concurrent_calls_have_conversations_of_their_own():
