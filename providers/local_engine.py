@@ -5,7 +5,7 @@ chunk of the answer, in the thread that asked, until the callback returns true. 
 that is kept in bounds here:
 
 - It listens for HTTP, which nobody here wants. Given a Unix socket whose file is removed at once,
-  it cannot be reached at all; where there are none, a random key guards its port.
+  it cannot be reached at all; where that is not to be had, a random key guards its port.
 - It logs to file descriptor 2: see `load`.
 - It holds the interpreter's lock while it loads weights and while it lets go of them, so that no
   other thread runs: a quarter of a second for SmolLM2, longer for larger files.
@@ -50,6 +50,9 @@ SILENT, ERRORS, EVERYTHING = -1, 1, 3
 """llama.cpp's levels of verbosity."""
 
 LOG_LINE = re.compile(r"\d+\.\d\d\.\d{3}\.\d{3} (?P<level>[A-Z]) (?P<text>.*)")
+
+UNIX_ADDRESS = 103
+"""Bytes that the path of a Unix socket may have; macOS's limit, Linux has four more."""
 
 STDERR = threading.Lock()
 """Held by who redirects file descriptor 2: there is one for the whole process."""
@@ -228,8 +231,9 @@ def set_up(parameters: Any, path: Path, shape: Shape, folder: Path) -> None:
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.n_threads_http = 1
     parameters.ui = parameters.endpoint_slots = False
-    if hasattr(socket, "AF_UNIX"):
-        parameters.hostnames = [str(folder / "llama.sock")]
+    address = str(folder / "llama.sock")
+    if hasattr(socket, "AF_UNIX") and len(os.fsencode(address)) <= UNIX_ADDRESS:
+        parameters.hostnames = [address]
 
 
 def half_of_the_cores() -> int:

@@ -1,8 +1,9 @@
 import asyncio
+import inspect
 import json
 import logging
 import os
-import socket
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from router import (
     UnsupportedParameter,
     UpstreamError,
 )
+from router.parameters import read_signature
 
 ROOT = Path(providers.local.__file__).parent.parent
 
@@ -256,7 +258,7 @@ def test_picture_fails_where_the_weights_take_none(local):
 
 
 def test_answer_that_fills_the_window_ends_there(narrow):
-    prompt = [{"role": "user", "content": "The sea is " + "very " * 160 + "deep."}]
+    prompt = [{"role": "user", "content": "The sea is " + "very " * 200 + "deep."}]
     chunks = ask(narrow, prompt, response_format=ENDLESS, max_tokens=100_000)
     assert chunks[-2].finish_reason == "length"
     usage = chunks[-1].usage
@@ -503,8 +505,11 @@ def test_nothing_listens_where_there_are_unix_sockets(tmp_path, monkeypatch):
     provider.close()
 
 
-def test_port_is_closed_to_who_has_no_key(monkeypatch):
-    monkeypatch.delattr(socket, "AF_UNIX")
+def test_port_is_closed_to_who_has_no_key(tmp_path, monkeypatch):
+    """There is one where no Unix socket is to be had: this path is too long for it."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     ports = listening()
     provider = Local(context_window=256, slots=1)
     assert text(ask(provider, max_tokens=2))
@@ -604,3 +609,27 @@ def test_listing_tells_what_it_takes():
     assert parameters["temperature"].bounds == {"ge": 0, "le": 2}
     assert parameters["seed"].kind.value == "tuning"
     assert parameters["max_tokens"].kind.value == "feature"
+
+
+# -- the page of docs
+
+PAGE = Path(__file__).parents[2] / "docs" / "local.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_every_example_of_the_page_shows_its_output():
+    assert PAGE.read_text().count("```python") == len(EXAMPLES) > 0
+
+
+@pytest.mark.parametrize(("program", "output"), EXAMPLES)
+def test_examples_of_the_page_print_what_they_show(capsys, tmp_path, monkeypatch, program, output):
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    assert capsys.readouterr().out == output
+
+
+def test_page_has_every_setting_and_parameter():
+    settings = list(inspect.signature(Local).parameters)
+    parameters = [each.name for each in read_signature(Local().create_completion, "local")]
+    rows = re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text(), re.MULTILINE)
+    assert rows == [*settings, *parameters]
