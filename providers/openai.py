@@ -297,13 +297,15 @@ class OpenAI(WireProvider):
             yield from reader.whole((yield from _rest(response, data)))
             return
         sse = SSE()
-        while data and not reader.done:
+        while data:
             for event in sse.feed(data):
                 yield from reader.event(event)
-            data = b"" if reader.done else (yield response)
+                if reader.done:
+                    return
+            data = yield response
         for event in sse.end():
             yield from reader.event(event)
-        yield from reader.end()
+        reader.end()
 
     def _refusal(self, response: HttpResponse) -> RouterError:
         """The error of a status that is no success."""

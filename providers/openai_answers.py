@@ -168,7 +168,7 @@ class Reader:
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
 
     Attributes:
-        done: Whether `[DONE]` came: what follows is no part of the answer.
+        done: Whether `[DONE]` came: nothing behind it is to be read.
     """
 
     def __init__(self, *, lenient_done: bool = False) -> None:
@@ -193,7 +193,9 @@ class Reader:
             raise _error(raw)
         pieces: list[Piece] = []
         for choice in reply.choices:
-            pieces += self._pieces(choice, choice.message or choice.delta or Message())
+            if choice.message is None and choice.error is None:
+                raise ProtocolError("a choice without a message")
+            pieces += self._pieces(choice, choice.message or Message())
         ids = Chunk(
             id=reply.id or None, model=reply.model or None, usage=reply.read_usage(), raw=raw
         )
@@ -203,20 +205,17 @@ class Reader:
         """The pieces that an event of a stream brings; an empty chunk when it brings none.
 
         Raises:
-            ProtocolError: It is malformed.
+            ProtocolError: It is malformed, or `[DONE]` without a finish reason before it.
             RouterError: It is an error.
         """
-        if self.done:
-            return ()
         self._began = True
         data = event.data
         if not data:
             return (ALIVE,)
         if data.startswith(b"[DONE]"):
-            self.done = True
-            return ()
+            return self._done()
         reply: Reply = decode_json(data, Reply)
-        if reply.error is not None or event.type == "error":
+        if reply.error is not None:
             raise _error(decode_json(data))
         pieces: list[Piece] = []
         if not self._identified and (reply.id or reply.model):
@@ -224,8 +223,7 @@ class Reader:
             pieces.append(Chunk(id=reply.id or None, model=reply.model or None))
         if reply.choices:
             for choice in reply.choices:
-                if choice.delta is not None:
-                    pieces += self._pieces(choice, choice.delta)
+                pieces += self._pieces(choice, choice.delta or Message())
         elif reply.usage is None and (problem := Problem.of(decode_json(data))) is not None:
             raise problem.error()
         if (usage := reply.read_usage()) is not None:
@@ -233,15 +231,18 @@ class Reader:
             pieces.append(Chunk(usage=usage))
         return pieces or (ALIVE,)
 
-    def end(self) -> Sequence[Piece]:
-        """What the end of a stream brings.
+    def end(self) -> None:
+        """Take note that the stream has ended.
 
         Raises:
-            ProtocolError: There was no event at all, or a `[DONE]` without a finish reason.
+            ProtocolError: It brought no event at all: it was none.
         """
         if not self._began:
             raise ProtocolError("a body that is no stream of events")
-        if self._finished or not self.done:
+
+    def _done(self) -> Sequence[Piece]:
+        self.done = True
+        if self._finished:
             return ()
         if self._lenient_done and self._has_usage:
             return (Chunk(finish_reason="other"),)
@@ -333,9 +334,9 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     if input_tokens is not None and output_tokens is not None:
         # A part may be left out of the whole that it belongs to, as the total shows.
         missing = (_count(usage, "total_tokens") or 0) - input_tokens - output_tokens
-        if missing > 0 and missing == reasoning_tokens:
+        if missing == reasoning_tokens:
             output_tokens += missing  # xAI
-        elif missing > 0 and missing == heard:
+        elif missing == heard:
             input_tokens += missing  # Mistral
     # The other names are Together's and Moonshot's, DeepSeek's, Mistral's.
     cached_tokens = _count(sent, "cached_tokens")

@@ -115,8 +115,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     def of(cls, body: Any) -> Problem | None:
         """The problem in a body, or `None` when it holds none.
 
-        Takes `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}`, FastAPI's
-        `{"detail": ...}`, `{"message": ...}`, and any of them as the only item of a list.
+        Takes `{"error": {...}}`, `{"error": "text"}`, vLLM's `{"object": "error", "message": ...}`,
+        FastAPI's `{"detail": ...}`, and any of them as the only item of a list.
         """
         if isinstance(body, list) and len(body) == 1:
             body = body[0]
@@ -128,9 +128,7 @@ class Problem(Struct, frozen=True, kw_only=True):
             return cls._read(nested if isinstance(nested, dict) else inner)
         if inner:
             return cls._read({**body, "message": body.get("message") or inner})
-        if body.get("object") == "error" or "message" in body:
-            return cls._read(body)
-        return None
+        return cls._read(body) if "message" in body else None
 
     @classmethod
     def _read(cls, fields: Mapping[str, Any]) -> Problem:

@@ -261,6 +261,7 @@ def test_h2ogpt_hides_its_failures_behind_a_400():
     assert (type(error), error.status, error.retryable) == (UpstreamError, 400, True)
     assert "list index" in error.message
     assert type(refused(openai, 400, b"list index out of range")) is BadRequest
+    assert type(refused(compatible.h2ogpt, 403, b"no")) is PermissionDenied
     assert type(refused(compatible.h2ogpt, 401, {"detail": "Unauthorized"})) is AuthError
     detail = [{"loc": ["body", "messages"], "msg": "field required"}]
     assert type(refused(compatible.h2ogpt, 422, {"detail": detail})) is BadRequest

@@ -47,6 +47,10 @@ STREAMS = {
     "no [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE), done=False),
     "a second [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE)) + DONE,
     "text behind [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE)) + sse(HELLO),
+    "broken bytes behind [DONE]": sse(HELLO, THERE, STOP, chunk(usage=USAGE)) + b"data: \xff\n\n",
+    "a finish without a delta": sse(
+        HELLO, THERE, chunk({"finish_reason": "stop", "delta": None}, usage=USAGE)
+    ),
     "a second finish": sse(HELLO, THERE, STOP, chunk(delta("length")), chunk(usage=USAGE)),
     "text behind the finish": sse(HELLO, THERE, STOP, HELLO, chunk(usage=USAGE)),
     "the last line unended": sse(HELLO, THERE, chunk(delta("stop"), usage=USAGE), done=False)[:-2],
@@ -210,16 +214,45 @@ ANSWERS = {
         ),
         {"tool_calls": (WEATHER, CLOCK)},
     ),
-    "tool calls that share a number": (
+    "tool calls known by their ids alone": (
         [
-            delta(tool_calls=[call(0, "call_1", name="weather", arguments='{"city": "Ghent"}')]),
-            delta(tool_calls=[call(0, "call_2", name="clock", arguments="{")]),
-            delta(tool_calls=[call(0, arguments="}")]),
+            delta(tool_calls=[call(None, "call_1", name="weather", arguments='{"city":')]),
+            delta(tool_calls=[call(None, "call_2", name="clock", arguments="{")]),
+            delta(tool_calls=[call(None, "call_1", arguments=' "Ghent"}')]),
+            delta(tool_calls=[call(None, "call_2", arguments="}")]),
+        ],
+        None,
+        {"tool_calls": (WEATHER, CLOCK)},
+    ),
+    "tool calls without numbers and ids": (
+        [
+            delta(tool_calls=[call(None, name="weather", arguments="{")]),
+            delta(tool_calls=[call(None, arguments="}")]),
+            delta(tool_calls=[call(None, name="clock", arguments="{}")]),
         ],
         message(
             tool_calls=[
-                call(0, "call_1", name="weather", arguments='{"city": "Ghent"}'),
-                call(0, "call_2", name="clock", arguments="{}"),
+                call(None, name="weather", arguments="{}"),
+                call(None, name="clock", arguments="{}"),
+            ]
+        ),
+        {
+            "tool_calls": (
+                ToolCall(id="", name="weather", arguments="{}"),
+                ToolCall(id="", name="clock", arguments="{}"),
+            )
+        },
+    ),
+    "tool calls that share a number": (
+        [
+            delta(tool_calls=[call(3, "call_1", name="weather", arguments='{"city": "Ghent"}')]),
+            delta(tool_calls=[call(3, "call_2", name="clock", arguments="{")]),
+            delta(tool_calls=[call(3, arguments="}")]),
+        ],
+        message(
+            tool_calls=[
+                call(3, "call_1", name="weather", arguments='{"city": "Ghent"}'),
+                call(3, "call_2", name="clock", arguments="{}"),
             ]
         ),
         {"tool_calls": (WEATHER, CLOCK)},
@@ -399,11 +432,15 @@ FAULTS = {
     "NaN": (sse(HELLO, 'data: {"choices": [], "usage": {"a": NaN}}'), ProtocolError, "malformed"),
     "an object in an array's place": (sse(chunk(choices={})), ProtocolError, "malformed"),
     "a number in a text's place": (sse(chunk(delta(content=7))), ProtocolError, "malformed"),
-    "invalid UTF-8": (sse(HELLO) + b'data: {"a": "\xff"}\n\n', ProtocolError, "UTF-8"),
+    "invalid UTF-8": (
+        sse(HELLO, done=False) + b'data: {"a": "\xff"}\n\n',
+        *(ProtocolError, "UTF-8"),
+    ),
     "[DONE] alone": (DONE, ProtocolError, "without a finish reason"),
     "[DONE] without a finish": (sse(HELLO, chunk(usage=USAGE)), ProtocolError, "without a finish"),
     "a body cut": (b'{"choices": [{"message": {"content": "Hel', ProtocolError, "malformed"),
     "a whole error": (json.dumps({"error": RATE}).encode(), RateLimited, "Too many requests"),
+    "no message": (json.dumps(chunk({"text": "Hi"})).encode(), ProtocolError, "without a message"),
     "no choices": (json.dumps(chunk()).encode(), ProtocolError, "without choices"),
     "an error first": (sse({"error": RATE}), RateLimited, "Too many requests"),
     "an error after text": (sse(HELLO, OVERLOADED), Overloaded, "Busy"),
@@ -426,6 +463,14 @@ FAULTS = {
     "a type for a status": (
         sse({"error": {"type": "not_found_error", "message": "no such model"}}),
         *(ModelNotFound, "no such model"),
+    ),
+    "vLLM's type for a status": (
+        sse({"object": "error", "message": "no such model", "type": "NotFoundError"}),
+        *(ModelNotFound, "no such model"),
+    ),
+    "a code that is no status": (
+        sse({"error": {"code": 302, "message": "it broke"}}),
+        *(UpstreamError, "it broke"),
     ),
     "an overflow": (
         sse({"error": {"code": 400, "message": "The maximum context length is 8 tokens."}}),
@@ -456,7 +501,7 @@ def test_error_does_not_depend_on_how_the_bytes_are_split(name, cuts):
 
 
 @pytest.mark.parametrize(
-    "name", ["empty body", "HTML", "a body cut", "a whole error", "no choices"]
+    "name", ["empty body", "HTML", "a body cut", "a whole error", "no choices", "no message"]
 )
 def test_whole_body_that_is_no_answer_is_an_error(name):
     body, kind, words = FAULTS[name]
