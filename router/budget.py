@@ -47,6 +47,12 @@ class Budget:
             self._extra += 1
             return True
 
+    def debit(self, now: float) -> None:
+        """Count an extra attempt that was free, because it went where all seemed well."""
+        with self._lock:
+            self._slot(now)[2] += 1
+            self._extra += 1
+
     def _slot(self, now: float) -> list[float]:
         """The running second, after what is too old has been forgotten."""
         second = now // 1

@@ -119,9 +119,9 @@ class Notes:
             error.status = self.status
         if error.retry_after is None and error.status is not None and error.status >= 400:
             error.retry_after = retry_after(self.headers, now)
-        error.should_retry = {"true": True, "false": False}.get(
-            self.headers.get("x-should-retry", "").lower()
-        )
+        if error.should_retry is None:
+            told = self.headers.get("x-should-retry", "").lower()
+            error.should_retry = {"true": True, "false": False}.get(told)
         if not isinstance(error, PluginError):
             error.__cause__ = error.__context__ = None
         return error
@@ -198,7 +198,7 @@ def accept(provider: Provider, piece: Any, answer: Answer) -> bool:
     """Add a piece to the answer; whether it is to be handed on.
 
     Raises:
-        ProtocolError: It is no piece.
+        ProtocolError: It is no piece, or a chunk with something in it that does not belong there.
     """
     if isinstance(piece, str):
         return answer.add_text(piece)

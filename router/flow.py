@@ -155,6 +155,7 @@ class Option:
         tries: Its attempts so far.
         ready_at: When it may be tried again; `None` while it was not tried, or must not be.
         at_once: Whether that is before any other target.
+        charged: Whether its last attempt was charged to the budget.
         closed: Whether it is out of this call.
     """
 
@@ -162,6 +163,7 @@ class Option:
         "ambiguous",
         "at_once",
         "candidate",
+        "charged",
         "closed",
         "name",
         "ready_at",
@@ -181,6 +183,7 @@ class Option:
         self.ambiguous = 0
         self.ready_at: float | None = None
         self.at_once = False
+        self.charged = False
         self.closed = False
 
     @property
@@ -276,6 +279,7 @@ class Choice:
 
     def _granted(self, option: Option, now: float, *, charged: bool) -> bool:
         """Whether the budget allows it; a target that it refuses is out of this call."""
+        option.charged = charged
         if charged and not self._state.budget.withdraw(now):
             option.closed = True
             self._journal.passed_over(
@@ -430,6 +434,8 @@ class _Call:
         assert error is not None
         self._journal.end(outcome, self._now, event.run, error)
         self._trying = None
+        if self._journal.count > 1 and not option.charged:
+            self._state.budget.debit(self._now)
         rule = rule_for(error, self._state.rules)
         if rule.cools == "nothing":
             self._state.health.release(option.subject)
@@ -439,9 +445,16 @@ class _Call:
         if outcome == "interrupted":
             return
         if self._stops(error, rule):
-            raise self._told(error)
+            if not (error.should_retry and option.waits):
+                raise self._told(error)
+            self._keep_alone(option)
         if rule.elsewhere == "larger_window":
             self._keep_larger(option)
+
+    def _keep_alone(self, option: Option) -> None:
+        """No other target would take it, but this one asks for another try."""
+        for other in self._choice.options:
+            other.closed = other.closed or other is not option
 
     def _stops(self, error: RouterError, rule: Rule) -> bool:
         if error.possibly_billed and self._policy.idempotency == "none":

@@ -395,9 +395,9 @@ class _Drive:
         self._held = []
         try:
             for piece in run.pieces:
-                if command.until == "content":
+                if self.prepared.job.stream:
                     self._held.append(piece)
-                    if run.answer.has_content:
+                    if command.until == "content" and run.answer.has_content:
                         return Event(Outcome.CONTENT, self._router.clock(), run)
         except RouterError as error:
             return Event(Outcome.FAILED, self._router.clock(), run, error)

@@ -49,7 +49,8 @@ class Lines:
 
     def __init__(self, *, universal: bool) -> None:
         self._universal = universal
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._size = 0
         self._after_cr = False
         self._at_start = True
 
@@ -63,10 +64,14 @@ class Lines:
             self._after_cr = False
             if data[0] == 10:
                 data = data[1:]
-        data = self._rest + data
+        if not (self._at_start or b"\n" in data or (self._universal and b"\r" in data)):
+            self._keep(data)
+            return []
+        data = self.rest + data
+        self._parts, self._size = [], 0
         if self._at_start:
             if len(data) < 3 and _BOM.startswith(data):
-                self._rest = data
+                self._keep(data)
                 return []
             self._at_start = False
             data = data.removeprefix(_BOM)
@@ -76,7 +81,7 @@ class Lines:
         lines = data.split(b"\n")
         if len(data) > MAX_EVENT_BYTES and any(len(line) > MAX_EVENT_BYTES for line in lines):
             raise ProtocolError(f"a line of more than {MAX_EVENT_BYTES} bytes")
-        self._rest = lines.pop()
+        self._keep(lines.pop())
         if not self._universal:
             lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
         return lines
@@ -84,7 +89,16 @@ class Lines:
     @property
     def rest(self) -> bytes:
         """What came after the last end of a line."""
-        return self._rest
+        return b"".join(self._parts)
+
+    def _keep(self, data: bytes) -> None:
+        """Put the beginning of a line by; joined once, when its end has come."""
+        if not data:
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > MAX_EVENT_BYTES:
+            raise ProtocolError(f"a line of more than {MAX_EVENT_BYTES} bytes")
 
 
 class SSE:

@@ -93,9 +93,12 @@ class AsyncTransport:
         content: aiohttp.StreamReader = response.source.content
         failure: RouterError
         try:
+            left = exchange.limit.until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
             if content.exception() is None and (data := content.read_nowait(READ_BYTES)):
                 return data
-            async with asyncio.timeout(exchange.limit.until - time.monotonic()):
+            async with asyncio.timeout(left):
                 return await content.readany()
         except Exception as error:  # noqa: BLE001  # likewise
             failure = self._translate(error, exchange)
@@ -151,7 +154,7 @@ class AsyncTransport:
             return HttpResponse(raw.status, headers, streamed=True, source=raw)
         try:
             limit = MAX_BODY_BYTES if raw.status < 400 else MAX_ERROR_BYTES
-            return HttpResponse(raw.status, headers, await _read_whole(raw, limit))
+            return HttpResponse(raw.status, headers, await _read_whole(raw, limit, exchange))
         finally:
             raw.close() if not raw.content.at_eof() else raw.release()
 
@@ -189,7 +192,11 @@ class AsyncTransport:
                 return ConnectFailed(
                     f"this machine is out of resources ({cause.strerror})", code="local"
                 )
-            if isinstance(cause, ssl.SSLError) and connecting:
+            if (
+                connecting
+                and isinstance(cause, ssl.SSLError)
+                and not isinstance(cause, known.ClientError)  # it is both, and says less
+            ):
                 return TLSFailed(f"the TLS handshake failed: {tls_reason(cause)}")
         match error:
             case known.ClientConnectorDNSError():
@@ -232,12 +239,14 @@ async def _connected(_: Any, context: Any, __: Any) -> None:
     context.trace_request_ctx.connected = True
 
 
-async def _read_whole(raw: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read_whole(raw: aiohttp.ClientResponse, limit: int, exchange: AsyncExchange) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while data := await raw.content.readany():
         size += len(data)
         if size > limit:
             raise ProtocolError(f"the body is larger than {limit} bytes", code="too_large")
+        if time.monotonic() >= exchange.limit.until:  # what is there already is read without a wait
+            raise TimeoutError
         pieces.append(data)
     return b"".join(pieces)

@@ -9,6 +9,7 @@ connections that make such sockets. A limit is therefore exact, without a watchi
 from __future__ import annotations
 
 import errno
+import http
 import http.client
 import socket
 import ssl
@@ -75,10 +76,18 @@ class Exchange:
         self.socket: socket.socket | None = None
 
     def remaining(self) -> float:
-        """Seconds until the limit, as a socket's timeout."""
+        """Seconds until the limit, as a socket's timeout.
+
+        Raises:
+            TimeoutError: It has passed, even if bytes are there: a flood is no progress.
+            OSError: Another thread asked for the end.
+        """
         if self.cancelled:
             raise OSError(errno.ECANCELED, "cancelled")
-        return max(self.limit.until - time.monotonic(), _LEAST)
+        left = self.limit.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
     def cancel(self) -> None:
         """End a wait of another thread: its read fails at once."""
@@ -124,6 +133,17 @@ _current = _Current()
 """Per thread and set only while a request is being sent; no state of any router."""
 
 
+class _Response(http.client.HTTPResponse):
+    """One that skips every informational response; http.client skips 100 alone."""
+
+    def _read_status(self) -> Any:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in its stubs
+            if not 100 < status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 class _Connection:
     """A connection whose sockets keep the limit of the request that uses them."""
 
@@ -160,11 +180,11 @@ class _Connection:
 
 
 class _HTTPConnection(_Connection, HTTPConnection):
-    pass
+    response_class = _Response
 
 
 class _HTTPSConnection(_Connection, HTTPSConnection):
-    pass
+    response_class = _Response
 
 
 class _HTTPPool(HTTPConnectionPool):
@@ -317,7 +337,7 @@ class BlockingTransport:
             return HttpResponse(raw.status, headers, streamed=True, source=raw)
         limit = MAX_BODY_BYTES if raw.status < 400 else MAX_ERROR_BYTES
         try:
-            return HttpResponse(raw.status, headers, _read_whole(raw, limit))
+            return HttpResponse(raw.status, headers, _read_whole(raw, limit, exchange))
         finally:
             raw.close()
             raw.release_conn()
@@ -380,13 +400,14 @@ def _joined(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, "\n".join(values)) for name, values in items.items()]
 
 
-def _read_whole(raw: Any, limit: int) -> bytes:
+def _read_whole(raw: Any, limit: int, exchange: Exchange) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while data := raw.read(READ_BYTES, decode_content=True):
         size += len(data)
         if size > limit:
             raise ProtocolError(f"the body is larger than {limit} bytes", code="too_large")
+        exchange.remaining()  # a small read may inflate to much, without any wait
         pieces.append(data)
     return b"".join(pieces)
 
