@@ -99,9 +99,12 @@ def test_row_names_the_key_that_is_missing_or_needs_none(row):
     if row in LOCAL:
         assert played.request.headers == {}
         assert played.completion.text == "Hello"
+        assert row().missing() is None
     else:
         assert (type(played.error), played.error.code) == (AuthError, "missing_key")
         assert row.key_variables[0] in played.error.message
+        assert row().missing() == played.error.message
+        assert row(key=KEY).missing() is None
 
 
 @each_row

@@ -349,8 +349,7 @@ def schema(of):
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": of}}
 
 
-# The server lets the model say this alone, be it letter by letter, so that what is expected hangs on
-# no rounding.
+# The server lets the model say this alone, be it letter by letter: no rounding changes it.
 SENTENCE = {"response_format": schema({"const": "The sea is wide."})}
 
 
