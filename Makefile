@@ -16,7 +16,7 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo $(VENV)/.weights ## Answer one prompt: h2o/falcon-7b fails, the model in the process answers
-	$(BIN)/router chat "Write one sentence about the sea." -m h2o/falcon-7b -m local/smollm2
+	$(BIN)/router chat "Write one sentence about the sea." -m h2o/falcon-7b -m local/smollm2 </dev/null
 
 test: $(VENV)/.test $(VENV)/.weights ## Run the tests; ARGS="-k sse -x" goes to pytest
 	$(BIN)/python -m pytest -q $(ARGS)

@@ -204,7 +204,9 @@ def chat(
     messages = [{"role": "user", "content": _prompt(prompt)}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    call: dict[str, Any] = {"model": list(models), "messages": messages, **parameters}
+    # One name may be that of a route; a list is of targets.
+    model = models[0] if len(models) == 1 else models
+    call: dict[str, Any] = {"model": model, "messages": messages, **parameters}
     with _open(config, log, verbose) as router:
         try:
             completion = _ask(router, call, stream=not no_stream, shown=not as_json)
