@@ -9,6 +9,7 @@ One that does not say is a feature. A default of `None` means that it is not sen
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import enum
 import inspect
@@ -16,7 +17,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -92,14 +93,19 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
         The reason names the value's type and what was expected, never the value.
         """
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"{self.name} is {value}, which no wire can carry"
         try:
+            if not _finite(value):
+                return f"{self.name} holds a number that is not finite, which no wire can carry"
             msgspec.convert(value, self.type)
         except msgspec.ValidationError as error:
-            return f"{self.name} expects {self.expected}, not {type(value).__name__} ({error})"
+            told = str(error)
+            # msgspec shows the value where it expects one of several, and nowhere else.
+            why = "" if told.startswith("Invalid enum value") else f" ({told})"
+            return f"{self.name} expects {self.expected}, not {type(value).__name__}{why}"
         except (TypeError, NotImplementedError):
             return self._check_class(value)
+        except RecursionError:
+            return f"{self.name} is nested too deeply"
         return None
 
     def _check_class(self, value: Any) -> str | None:
@@ -111,12 +117,14 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def expected(self) -> str:
-        """The type with its bounds: `float (ge=0, le=2)`."""
-        bounds = ", ".join(f"{name}={value}" for name, value in self.bounds.items())
-        return f"{self.type_name} ({bounds})" if bounds else self.type_name
+        """The type with its bounds: `float (ge=0, le=2)`, `str (one of low, high)`."""
+        limits = [f"{name}={value}" for name, value in self.bounds.items()]
+        if choices := _choices(self.type):
+            limits.append(f"one of {', '.join(choices)}")
+        return f"{self.type_name} ({', '.join(limits)})" if limits else self.type_name
 
     def json_schema(self) -> dict[str, Any]:
-        """This parameter as JSON Schema; `{}` for a type that JSON cannot say."""
+        """This parameter as JSON Schema, which allows everything where JSON cannot say the type."""
         try:
             schema = msgspec.json.schema(self.type)
         except TypeError:
@@ -124,7 +132,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if self.description is not None:
             schema["description"] = self.description
         if not self.required and self.default is not None:
-            schema["default"] = self.default
+            with contextlib.suppress(TypeError):  # a default that JSON has no form for
+                schema["default"] = msgspec.to_builtins(self.default)
         schema["x-kind"] = self.kind.value
         return schema
 
@@ -137,12 +146,14 @@ class Parameters(Struct, frozen=True, kw_only=True):
         items: The parameters, without `model`, `messages` and `stream`.
         open: Whether unknown names are passed on unchecked (`**kwargs`).
         typed_messages: Whether the function wants `Message` objects, not dicts.
+        lacking: Names of the signature that a row or a model took away: known, and not taken.
     """
 
     owner: str
     items: tuple[Parameter, ...]
     open: bool
     typed_messages: bool
+    lacking: frozenset[str] = frozenset()
 
     def __iter__(self) -> typing.Iterator[Parameter]:
         return iter(self.items)
@@ -181,18 +192,24 @@ class Parameters(Struct, frozen=True, kw_only=True):
 
     def json_schema(self) -> dict[str, Any]:
         """The parameters as one JSON Schema object."""
+        properties = {item.name: item.json_schema() for item in self.items}
+        definitions: dict[str, Any] = {}
+        for schema in properties.values():
+            definitions |= schema.pop("$defs", {})
         return {
             "type": "object",
-            "properties": {item.name: item.json_schema() for item in self.items},
+            "properties": properties,
             "required": [item.name for item in self.items if item.required],
             "additionalProperties": self.open,
+            **({"$defs": definitions} if definitions else {}),
         }
 
     def without(self, names: Iterable[str], renames: Mapping[str, str]) -> Parameters:
         """What is left when a row or a model takes parameters away, or names them otherwise.
 
         Raises:
-            PluginError: It names a parameter that the signature does not have.
+            PluginError: It names a parameter that the signature does not have, or gives two one
+                name.
         """
         gone = frozenset(names)
         known = {item.argument for item in self.items}
@@ -206,7 +223,9 @@ class Parameters(Struct, frozen=True, kw_only=True):
             for item in self.items
             if item.argument not in gone
         )
-        return msgspec.structs.replace(self, items=items)
+        if len({item.name for item in items}) < len(items):
+            raise PluginError(f"{self.owner} renames a parameter to the name of another one")
+        return msgspec.structs.replace(self, items=items, lacking=self.lacking | gone)
 
 
 def read_signature(function: Callable[..., Any], owner: str) -> Parameters:
@@ -214,8 +233,11 @@ def read_signature(function: Callable[..., Any], owner: str) -> Parameters:
 
     Raises:
         PluginError: It does not begin with `model`, `messages`, `stream`, has positional-only
-            parameters, or one with a reserved name, or an annotation that cannot be resolved.
+            parameters, or one with a reserved name, an annotation that cannot be resolved, bounds
+            that its type cannot have, or it is `async`.
     """
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise PluginError(f"{owner}: create_completion is async; create_completion_async may be")
     signature = inspect.signature(function)
     try:
         hints = get_type_hints(function, include_extras=True)
@@ -250,22 +272,33 @@ def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     kind = Kind.FEATURE
     bounds: dict[str, Any] = {}
     description = None
-    if get_origin(hint) is Annotated:
-        for mark in hint.__metadata__:
+    type_ = _without_none(hint)
+    if get_origin(type_) is Annotated:
+        for mark in type_.__metadata__:
             if isinstance(mark, Kind):
                 kind = mark
             elif isinstance(mark, msgspec.Meta):
                 bounds.update(_bounds(mark))
                 description = mark.description or description
+    if bounds:
+        _check_bounds(parameter.name, type_)
     return Parameter(
         name=parameter.name,
         argument=parameter.name,
-        type=_without_none(hint),
+        type=type_,
         default=parameter.default,
         kind=kind,
         bounds=bounds,
         description=description,
     )
+
+
+def _check_bounds(name: str, hint: Any) -> None:
+    """Bounds that do not fit their type would never be looked at."""
+    try:
+        msgspec.inspect.type_info(hint)
+    except TypeError as error:
+        raise PluginError(f"the bounds of {name} do not fit its type: {error}") from None
 
 
 def _without_none(hint: Any) -> Any:
@@ -289,17 +322,36 @@ def _alternatives(hint: Any) -> list[Any]:
     """The types that a hint allows, unwrapped from `Annotated`, `None` left out."""
     if get_origin(hint) is Annotated:
         return _alternatives(hint.__origin__)
+    if get_origin(hint) is Literal:
+        return list(dict.fromkeys(type(value) for value in get_args(hint)))
     if get_origin(hint) in (Union, types.UnionType):
         found = [each for part in get_args(hint) for each in _alternatives(part)]
         return [each for each in found if each is not type(None)]
     return [get_origin(hint) or hint]
 
 
+def _choices(hint: Any) -> list[str]:
+    """The values of a `Literal`, or of those in a union, as text."""
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    if get_origin(hint) is Annotated:
+        return _choices(hint.__origin__)
+    if get_origin(hint) in (Union, types.UnionType):
+        return [choice for part in get_args(hint) for choice in _choices(part)]
+    return []
+
+
+def _finite(value: Any) -> bool:
+    """Whether every number in a value is one that JSON has a form for."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
+
+
 def _type_name(hint: Any) -> str:
-    names = [
-        "str" if each is typing.Literal else getattr(each, "__name__", str(each))
-        for each in _alternatives(hint)
-    ]
+    names = [getattr(each, "__name__", str(each)) for each in _alternatives(hint)]
     return " | ".join(dict.fromkeys(names))
 
 
@@ -345,7 +397,7 @@ def bind(
     for name, value in given.items():
         parameter = parameters.find(name)
         if parameter is None:
-            if parameters.open:
+            if parameters.open and name not in parameters.lacking:
                 unchecked.append(name)
                 arguments[name] = value
             elif drop and kinds.get(name) is Kind.TUNING:

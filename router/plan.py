@@ -178,14 +178,15 @@ def _kinds(known: Sequence[Parameters]) -> dict[str, Kind]:
 def _check_known(
     given: Mapping[str, Any], reached: Sequence[Parameters], kinds: dict[str, Kind]
 ) -> None:
-    """Every name must be known to one target at least; a synonym is of its parameter's kind."""
-    if not reached or any(parameters.open for parameters in reached):
+    """Every name must be taken by one target at least; a synonym is of its parameter's kind."""
+    if not reached:
         return
     for name in given:
         found = [item for parameters in reached if (item := parameters.find(name)) is not None]
         if found:
             feature = any(item.kind is Kind.FEATURE for item in found)
             kinds[name] = Kind.FEATURE if feature else Kind.TUNING
+        if found or any(parameters.open for parameters in reached):
             continue
         close = close_matches(name, [*kinds, *RESERVED])
         hint = f"did you mean {' or '.join(close)}? " if close else ""
