@@ -4,33 +4,62 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.types import Choice, Chunk, Completion, FinishReason, ToolCall, Trace, Usage
+from router.types import (
+    Choice,
+    Chunk,
+    Citation,
+    Completion,
+    FinishReason,
+    Reasoning,
+    ToolCall,
+    Trace,
+    Usage,
+)
 
 
 class _Call:
     """A tool call that is still coming."""
 
-    __slots__ = ("arguments", "id", "name")
+    __slots__ = ("arguments", "id", "name", "signature")
 
     def __init__(self) -> None:
+        self.signature: str | None = None
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
 
     def done(self) -> ToolCall:
-        return ToolCall(id=self.id, name=self.name, arguments="".join(self.arguments))
+        return ToolCall(
+            id=self.id,
+            name=self.name,
+            arguments="".join(self.arguments),
+            signature=self.signature,
+        )
 
 
 class _Choice:
     """A choice that is still coming."""
 
-    __slots__ = ("calls", "finish_reason", "native_finish_reason", "reasoning", "refusal", "text")
+    __slots__ = (
+        "blocks",
+        "calls",
+        "citations",
+        "finish_reason",
+        "logprobs",
+        "native_finish_reason",
+        "reasoning",
+        "refusal",
+        "text",
+    )
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.calls: dict[int, _Call] = {}
+        self.blocks: list[Reasoning] = []
+        self.citations: list[Citation] = []
+        self.logprobs: list[Any] = []
         self.finish_reason: FinishReason | None = None
         self.native_finish_reason: str | None = None
 
@@ -45,7 +74,14 @@ class _Choice:
             call = self.calls.setdefault(delta.index, _Call())
             call.id = delta.id or call.id
             call.name = delta.name or call.name
+            call.signature = delta.signature or call.signature
             call.arguments.append(delta.arguments)
+        if chunk.reasoning_block is not None:
+            self.blocks.append(chunk.reasoning_block)
+        if chunk.citation is not None:
+            self.citations.append(chunk.citation)
+        if chunk.logprobs:
+            self.logprobs += chunk.logprobs
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
             self.native_finish_reason = chunk.native_finish_reason
@@ -57,6 +93,9 @@ class _Choice:
             reasoning="".join(self.reasoning),
             refusal="".join(self.refusal),
             tool_calls=tuple(self.calls[key].done() for key in sorted(self.calls)),
+            reasoning_blocks=tuple(self.blocks),
+            citations=tuple(self.citations),
+            logprobs=tuple(self.logprobs),
             finish_reason=self.finish_reason,
             native_finish_reason=self.native_finish_reason,
         )
@@ -126,7 +165,7 @@ class Answer:
             self.finished = all(c.finish_reason is not None for c in self._choices.values())
         elif has_content:
             self.finished = False
-        return has_content or chunk.finish_reason is not None or chunk.usage is not None
+        return has_content or not _is_silent(chunk)
 
     def resume(self, text: str) -> None:
         """Begin with text that another attempt has delivered; it is no content of this one."""
@@ -148,7 +187,9 @@ class Answer:
     def finish_reason(self) -> FinishReason | None:
         return self._first.finish_reason
 
-    def completion(self, target: str, model: str, trace: Trace) -> Completion:
+    def completion(
+        self, target: str, model: str, trace: Trace, origin: str | None = None
+    ) -> Completion:
         """What has come, as a completion."""
         return Completion(
             choices=tuple(self._choices[index].done(index) for index in sorted(self._choices)),
@@ -157,6 +198,18 @@ class Answer:
             trace=trace,
             id=self.id,
             usage=self.usage,
+            origin=origin,
             cost_usd=trace.attempts[-1].cost_usd if trace.attempts else None,
             raw=self.raw,
         )
+
+
+def _is_silent(chunk: Chunk) -> bool:
+    """Whether a chunk without content tells the caller nothing at all."""
+    return (
+        chunk.finish_reason is None
+        and chunk.usage is None
+        and chunk.reasoning_block is None
+        and chunk.citation is None
+        and not chunk.logprobs
+    )

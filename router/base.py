@@ -43,7 +43,6 @@ class Prepared(Struct, kw_only=True):
     """A call, checked and planned, with all that driving it needs."""
 
     job: Job
-    messages: tuple[Message, ...]
     extras: Extras
     report: Report
     journal: Journal
@@ -242,7 +241,6 @@ class BaseRouter:
         limit = job.policy.deadline
         return Prepared(
             job=job,
-            messages=call.messages,
             extras=call.extras,
             report=report,
             journal=journal,

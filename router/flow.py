@@ -33,6 +33,7 @@ from router.errors import (
 )
 from router.health import Cooling, Health, Subject
 from router.journal import Journal, Run
+from router.messages import Message
 from router.parameters import Binding
 from router.plugins import Registered
 from router.policy import OnInterrupt, Policy, backoff
@@ -42,12 +43,23 @@ from router.types import Completion, Model, PassedOver, Restart, Target
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A target that can take the call, with everything that an attempt at it needs."""
+    """A target that can take the call, with everything that an attempt at it needs.
+
+    Attributes:
+        messages: The call's, without what only another provider can read (`left_out` names it).
+    """
 
     target: Target
     registered: Registered
     model: Model
     binding: Binding
+    messages: tuple[Message, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Who can read the sealed reasoning that it answers with."""
+        return self.registered.provider.origin or self.registered.name
 
     @property
     def max_concurrency(self) -> int | None:
@@ -363,6 +375,7 @@ class _Call:
                 renamed=binding.renamed,
                 dropped=binding.dropped,
                 unchecked=binding.unchecked,
+                left_out=candidate.left_out,
             )
             self._state.health.begin(option.subject, self._now)
             self._trying = option
@@ -534,14 +547,17 @@ class _Call:
         self._trying = None
         self._journal.end("succeeded", self._now, event.run)
         candidate = option.candidate
-        trace = self._journal.trace()
-        return event.run.answer.completion(option.name, candidate.model.id, trace)
+        return event.run.answer.completion(
+            option.name, candidate.model.id, self._journal.trace(), candidate.origin
+        )
 
     def _interrupted(self, option: Option, answer: Answer, cause: RouterError) -> StreamInterrupted:
         model = option.candidate.model.id
         error = StreamInterrupted(
             f"the answer broke off after {len(answer.text)} characters: {cause.message}",
-            partial=answer.completion(option.name, model, self._journal.trace()),
+            partial=answer.completion(
+                option.name, model, self._journal.trace(), option.candidate.origin
+            ),
             cause=cause,
             target=option.name,
             provider=option.candidate.target.provider,

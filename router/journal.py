@@ -87,6 +87,7 @@ class Journal:
         renamed: Mapping[str, str],
         dropped: tuple[str, ...],
         unchecked: tuple[str, ...],
+        left_out: tuple[str, ...],
     ) -> None:
         """An attempt starts."""
         self._began = now
@@ -100,6 +101,7 @@ class Journal:
             renamed=renamed,
             dropped=dropped,
             unchecked=unchecked,
+            left_out=left_out,
         )
         self._attempts.append(attempt)
         self._reporter.attempt_started(attempt)

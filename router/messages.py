@@ -7,10 +7,11 @@ import binascii
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
+import msgspec
 from msgspec import Struct, field
 
 from router.errors import BadRequest
-from router.types import ToolCall
+from router.types import Reasoning, ToolCall
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -57,7 +58,9 @@ Part: TypeAlias = Text | Image | Audio | File
 class Message(Struct, frozen=True, kw_only=True):
     """One message. `content` is text or parts; empty beside tool calls alone.
 
-    `extra` keeps the keys that have no name here, so that an OpenAI-style dict comes back whole.
+    `reasoning` are the blocks that the model's provider wants back, `origin` says which provider
+    that is (`None`: not known, sent to any). `extra` keeps the keys that have no name here, so
+    that an OpenAI-style dict comes back whole.
     """
 
     role: Role
@@ -65,7 +68,19 @@ class Message(Struct, frozen=True, kw_only=True):
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: tuple[Reasoning, ...] = ()
+    origin: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def without_seals(self) -> Message:
+        """The message as another provider may see it: no reasoning blocks, no signatures."""
+        calls = tuple(msgspec.structs.replace(call, signature=None) for call in self.tool_calls)
+        return msgspec.structs.replace(self, reasoning=(), tool_calls=calls, origin=None)
+
+    @property
+    def has_seals(self) -> bool:
+        """Whether it holds what its origin alone can read."""
+        return bool(self.reasoning) or any(call.signature for call in self.tool_calls)
 
     @property
     def text(self) -> str:
@@ -90,11 +105,18 @@ class Message(Struct, frozen=True, kw_only=True):
                     "id": call.id,
                     "type": "function",
                     "function": {"name": call.name, "arguments": call.arguments},
+                    **({} if call.signature is None else {"signature": call.signature}),
                 }
                 for call in self.tool_calls
             ]
         if self.tool_call_id is not None:
             result["tool_call_id"] = self.tool_call_id
+        if self.reasoning:
+            result["reasoning_blocks"] = [
+                msgspec.to_builtins(block, order="deterministic") for block in self.reasoning
+            ]
+        if self.origin is not None:
+            result["origin"] = self.origin
         return {**result, **copied(self.extra)}
 
 
@@ -135,7 +157,17 @@ def copied(value: Any, depth: int = 0) -> Any:
     return value
 
 
-_NAMED = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+_NAMED = frozenset(
+    {
+        "role",
+        "content",
+        "name",
+        "tool_calls",
+        "tool_call_id",
+        "reasoning_blocks",
+        "origin",
+    }
+)
 
 
 def _check_message(message: object, index: int) -> Message:
@@ -158,6 +190,8 @@ def _check_message(message: object, index: int) -> Message:
         name=_optional_str(message, "name", where),
         tool_calls=calls,
         tool_call_id=_optional_str(message, "tool_call_id", where),
+        reasoning=_check_reasoning(message, where),
+        origin=_optional_str(message, "origin", where),
         extra={key: value for key, value in message.items() if key not in _NAMED},
     )
 
@@ -217,17 +251,23 @@ def _check_tool_call(call: object, where: str) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
     if isinstance(call, Mapping) and isinstance(function := call.get("function"), Mapping):
-        identifier, name, arguments = (
-            call.get("id"),
-            function.get("name"),
-            function.get("arguments"),
-        )
-        if isinstance(identifier, str) and isinstance(name, str) and isinstance(arguments, str):
-            return ToolCall(id=identifier, name=name, arguments=arguments)
+        fields = {**function, "id": call.get("id"), "signature": call.get("signature")}
+        try:
+            return msgspec.convert(fields, ToolCall)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"{where}: {error}") from None
     raise BadRequest(
         f"{where} is "
         '{"id": str, "type": "function", "function": {"name": str, "arguments": str}}'
     )
+
+
+def _check_reasoning(message: Mapping[str, Any], where: str) -> tuple[Reasoning, ...]:
+    given = _list_of(message, "reasoning_blocks", where)
+    try:
+        return msgspec.convert(given, tuple[Reasoning, ...], from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{where}.reasoning_blocks: {error}") from None
 
 
 def _check_part(part: object, where: str) -> Part:

@@ -69,7 +69,8 @@ class Planner:
         """
         passed_over: list[PassedOver] = []
         reached = self._reach(targets, passed_over)
-        known = [each.parameters for each in reached]
+        # What a row or a model takes away is known all the same: a tuning is dropped there.
+        known = [p for each in reached for p in (each.parameters, each.registered.parameters)]
         kinds = _kinds(known)
         _check_known(call.parameters, known, kinds)
         demand = Demand.of(call.messages, call.parameters)
@@ -79,12 +80,15 @@ class Planner:
             binding = bind(each.parameters, wanted, kinds, drop=call.policy.drop_tunings)
             refusal = self._refusal(each, call, binding, demand)
             if refusal is None:
+                messages, left_out = _readable(call.messages, each.registered)
                 candidates.append(
                     Candidate(
                         target=each.target,
                         registered=each.registered,
                         model=each.model,
                         binding=binding,
+                        messages=messages,
+                        left_out=left_out,
                     )
                 )
             else:
@@ -162,6 +166,25 @@ def _resolve(name: str, catalog: Catalog) -> Target:
         if not slash:
             raise
         return Target(head, tail)
+
+
+def _readable(
+    messages: tuple[Message, ...], registered: Registered
+) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """The messages without what only another provider can read, and what that was."""
+    reader = registered.provider.origin or registered.name
+    foreign = [
+        index
+        for index, message in enumerate(messages)
+        if message.origin not in (None, reader) and message.has_seals
+    ]
+    if not foreign:
+        return messages, ()
+    kept = tuple(
+        message.without_seals() if index in foreign else message
+        for index, message in enumerate(messages)
+    )
+    return kept, tuple(f"reasoning of messages[{index}]" for index in foreign)
 
 
 def _kinds(known: Sequence[Parameters]) -> dict[str, Kind]:

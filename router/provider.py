@@ -248,6 +248,7 @@ class Provider:
         open_models: Whether it also takes models that it does not advertise.
         without: Parameters of the signature that this instance lacks.
         renames: Such a parameter's name, with the name that this instance takes it under.
+        origin: Whose sealed reasoning it can be sent back: its own name, unless said otherwise.
         max_concurrency: How many exchanges may run at once, or `None` for no limit of its own.
     """
 
@@ -256,6 +257,7 @@ class Provider:
     open_models: bool = False
     without: Sequence[str] = ()
     renames: Mapping[str, str] = MappingProxyType({})
+    origin: str | None = None
     max_concurrency: int | None = None
     does_io: ClassVar[bool] = True
 

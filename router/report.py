@@ -100,6 +100,7 @@ def _fitted(attempt: Attempt) -> dict[str, Any]:
         "renamed": dict(attempt.renamed) or None,
         "dropped": list(attempt.dropped) or None,
         "unchecked": list(attempt.unchecked) or None,
+        "left_out": list(attempt.left_out) or None,
     }
 
 

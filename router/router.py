@@ -320,7 +320,7 @@ class Run:
 
 def arguments_of(begin: Begin, prepared: Prepared) -> dict[str, Any]:
     """What the provider's function is called with, made anew for each attempt."""
-    candidate, messages = begin.candidate, prepared.messages
+    candidate, messages = begin.candidate, begin.candidate.messages
     if begin.prefill:
         messages = (*messages, Message(role="assistant", content=begin.prefill))
     typed = candidate.registered.parameters.typed_messages

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from router.messages import Message
 
 from router.errors import RouterError
 
@@ -38,12 +41,54 @@ class Usage(Struct, frozen=True, kw_only=True):
         return self.input_tokens + self.output_tokens
 
 
+class Reasoning(Struct, frozen=True, kw_only=True):
+    """A block of a model's reasoning, as it has to be sent back in the next turn.
+
+    Attributes:
+        text: What can be read of it; empty where the provider keeps it to itself.
+        signature: The provider's seal on the text.
+        data: What stands for a text that was redacted or encrypted.
+        id: The provider's name for the block.
+        extra: What else the provider wants back.
+    """
+
+    text: str = ""
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Citation(Struct, frozen=True, kw_only=True):
+    """Where a part of the answer comes from.
+
+    Attributes:
+        url, title: Of the source.
+        document: The number or id of the source among those that the request gave.
+        quote: What the source says.
+        start, end: The part of the answer's text that it supports, in characters.
+        raw: The citation as the provider sent it.
+    """
+
+    url: str | None = None
+    title: str | None = None
+    document: str | None = None
+    quote: str | None = None
+    start: int | None = None
+    end: int | None = None
+    raw: Any = None
+
+
 class ToolCall(Struct, frozen=True, kw_only=True):
-    """A call that the model asks for; `arguments` is the JSON text exactly as it came."""
+    """A call that the model asks for; `arguments` is the JSON text exactly as it came.
+
+    `signature` is a provider's seal that has to be sent back to it, and to nobody else.
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str | None = None
 
     @property
     def parse_error(self) -> str | None:
@@ -73,6 +118,7 @@ class ToolCallDelta(Struct, frozen=True, kw_only=True):
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    signature: str | None = None
 
 
 class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,12 +126,20 @@ class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     A chunk that holds nothing says that the server is alive (a documented keep-alive): it resets
     the idle limit and commits to nothing. `index` is the choice that the piece belongs to.
+
+    `reasoning` is a piece of readable reasoning as it comes; `reasoning_block` is a whole block,
+    yielded at its end where it has to be sent back (with the text that was yielded before).
+    `logprobs` are entries of the wire's own shape; `raw` is what the wire says and we have no
+    name for.
     """
 
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
     tool_call: ToolCallDelta | None = None
+    reasoning_block: Reasoning | None = None
+    citation: Citation | None = None
+    logprobs: tuple[Any, ...] = ()
     finish_reason: FinishReason | None = None
     native_finish_reason: str | None = None
     usage: Usage | None = None
@@ -118,6 +172,9 @@ class Choice(Struct, frozen=True, kw_only=True):
     reasoning: str = ""
     refusal: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    reasoning_blocks: tuple[Reasoning, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    logprobs: tuple[Any, ...] = ()
     finish_reason: FinishReason | None = None
     native_finish_reason: str | None = None
 
@@ -178,7 +235,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     Times are in milliseconds: `started_ms` since the call began, `ttft_ms` to the first content.
     `renamed` maps the caller's parameter names to the target's, `dropped` lists the tuning
-    parameters that it lacks, `unchecked` those that it takes without declaring them.
+    parameters that it lacks, `unchecked` those that it takes without declaring them. `left_out`
+    is what of the messages is another provider's own (its sealed reasoning), and was not sent.
     """
 
     number: int
@@ -199,6 +257,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     renamed: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Trace(Struct, frozen=True, kw_only=True):
@@ -237,7 +296,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     """The whole of an answer; `str()` of it is its text.
 
     The unnumbered fields speak of the first choice. `model` is what the provider says it used,
-    which may differ from what was asked for. `usage` is `None` when the provider did not say.
+    which may differ from what was asked for. `origin` says who can read its sealed reasoning.
+    `usage` is `None` when the provider did not say.
     """
 
     choices: tuple[Choice, ...]
@@ -247,6 +307,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     id: str | None = None
     usage: Usage | None = None
     cost_usd: float | None = None
+    origin: str | None = None
     raw: Any = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -281,6 +342,20 @@ class Completion(Struct, frozen=True, kw_only=True):
     @property
     def finish_reason(self) -> FinishReason | None:
         return self.choices[0].finish_reason
+
+    def to_message(self) -> Message:
+        """The first choice as a message, for the next turn: tool calls and reasoning included."""
+        from router.messages import Message
+
+        choice = self.choices[0]
+        return Message(
+            role="assistant",
+            content=choice.text,
+            tool_calls=choice.tool_calls,
+            reasoning=choice.reasoning_blocks,
+            origin=self.origin,
+            extra={"refusal": choice.refusal} if choice.refusal else {},
+        )
 
     @property
     def empty(self) -> bool:
