@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -252,10 +253,8 @@ def _check_tool_call(call: object, where: str) -> ToolCall:
         return call
     if isinstance(call, Mapping) and isinstance(function := call.get("function"), Mapping):
         fields = {**function, "id": call.get("id"), "signature": call.get("signature")}
-        try:
+        with contextlib.suppress(msgspec.ValidationError):
             return msgspec.convert(fields, ToolCall)
-        except msgspec.ValidationError as error:
-            raise BadRequest(f"{where}: {error}") from None
     raise BadRequest(
         f"{where} is "
         '{"id": str, "type": "function", "function": {"name": str, "arguments": str}}'
