@@ -65,6 +65,8 @@ PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^/@]+@")
 
 OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -191,7 +193,7 @@ class _Reader:
             path = self._path.parent / Path(bundle).expanduser()
             checked["verify"] = str(path)
             if not path.exists():
-                self._fault("router.verify", f"there is no {path}")
+                self._fault("router.verify", "there is no such file or folder")
         return checked
 
     def _provider(self, table: Table, key: str) -> dict[str, Any]:
@@ -262,19 +264,21 @@ class _Reader:
     def _variable(self, name: str) -> str:
         """Another key, from wherever the provider looks by itself, must not be used instead."""
         if not self._environ.get(name):
-            raise ConfigError(f"the environment variable {name} is not set")
+            # The key itself may stand there by mistake.
+            shown = name if VARIABLE.fullmatch(name) else "of that name"
+            raise ConfigError(f"the environment variable {shown} is not set")
         return self._environ[name]
 
     def _read_key(self, path: Path) -> str:
         try:
             with path.open(encoding="utf-8") as file:
                 if _others_may_read(file.fileno()):
-                    raise ConfigError(f"others may read {path}: it needs mode 0600")
+                    raise ConfigError("others may read that file: give it mode 0600")
                 return file.read()
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+            raise ConfigError(f"that file cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise ConfigError(f"{path} holds no text") from None
+            raise ConfigError("that file holds no text") from None
 
     def _refuse_key(self, name: str, value: object, key: str) -> bool:
         """Note a key that stands in a file which others may read; whether it is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO, TypeAlias
@@ -42,7 +43,9 @@ def configure(
         processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), sort_keys=False))
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
