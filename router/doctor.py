@@ -83,7 +83,6 @@ def examine(config: Path | None, folder: Path, environ: Mapping[str, str]) -> li
 
 
 def _imports(distribution: importlib.metadata.Distribution, folder: Path) -> Iterator[Finding]:
-    claimed = importlib.metadata.packages_distributions()
     for package in PACKAGES:
         installed = _installed(distribution, package)
         loaded = _place(importlib.util.find_spec(package))
@@ -107,8 +106,21 @@ def _imports(distribution: importlib.metadata.Distribution, folder: Path) -> Ite
                 f"{here} hides the installed {package} from programs that are started in {folder} "
                 "(this command is not affected): rename it",
             )
-        if others := sorted({*claimed.get(package, ())} - {distribution.name}):
+        if others := sorted(_claiming(package) - {distribution.name}):
             yield Finding("broken", "imports", f"{package} is also claimed by {', '.join(others)}")
+
+
+def _claiming(package: str) -> set[str]:
+    """The distributions that install a package or module of that name.
+
+    `packages_distributions` says so too, and takes ten times as long over it.
+    """
+    claiming = set()
+    for distribution in importlib.metadata.distributions():
+        record = f"\n{distribution.read_text('RECORD') or ''}"
+        if f"\n{package}/__init__.py," in record or f"\n{package}.py," in record:
+            claiming.add(distribution.name)
+    return claiming
 
 
 def _installed(distribution: importlib.metadata.Distribution, package: str) -> Path:

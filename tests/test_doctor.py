@@ -147,9 +147,13 @@ def test_the_checkout_itself_hides_nothing(yard: Yard) -> None:
 
 def test_another_distribution_that_claims_a_name_is_told(yard: Yard) -> None:
     yard.build()
-    install(yard.site, "web-router")
-    (yard.site / "web_router-1.0.dist-info" / "top_level.txt").write_text("router\n")
-    assert ("broken", "router is also claimed by web-router") in yard.look("imports")
+    for name, file in (("web-router", "router/__init__.py"), ("routes", "router.py")):
+        install(yard.site, name)
+        (yard.site / f"{name.replace('-', '_')}-1.0.dist-info" / "RECORD").write_text(f"{file},,\n")
+    install(yard.site, "routers")
+    (yard.site / "routers-1.0.dist-info" / "RECORD").write_text("my/router.py,,\nrouters.py,,\n")
+    assert ("broken", "router is also claimed by routes, web-router") in yard.look("imports")
+    assert len(yard.look("imports")) == 3
 
 
 def test_a_missing_installation_is_told(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
