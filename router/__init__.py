@@ -2,6 +2,7 @@
 
 from router.client import AsyncRouter, AsyncStream
 from router.clock import Clock
+from router.discovery import PluginInfo
 from router.errors import (
     AllTargetsFailed,
     AuthError,
@@ -35,7 +36,6 @@ from router.health import HealthRow
 from router.hookspecs import CallSummary, PluginContext, hookimpl
 from router.messages import Audio, File, Image, Message, Part, Text
 from router.parameters import FEATURE, TUNING, Kind, Parameter, Parameters
-from router.plugins import PluginInfo
 from router.policy import Policy
 from router.provider import (
     Call,

@@ -15,6 +15,7 @@ from router.budget import Budget
 from router.catalog import Catalog
 from router.clock import Clock
 from router.errors import BadRequest, ConfigError
+from router.discovery import PluginInfo, Selection
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
 from router.explain import Explanation, explain
@@ -24,7 +25,7 @@ from router.journal import Journal
 from router.messages import Message, check_messages
 from router.parameters import Parameters
 from router.plan import Call, Planner, nobody, targets_of
-from router.plugins import PluginHost, PluginInfo, Selection
+from router.plugins import PluginHost
 from router.policy import Policy
 from router.provider import Provider
 from router.report import Report
@@ -166,7 +167,7 @@ class BaseRouter:
             ModelNotFound: There is no such provider or model.
             PluginError: The plugin is broken or blocked.
         """
-        if "/" not in name and name in self._host.names():
+        if "/" not in name and self._host.knows(name):
             return self._catalog.provider(name).parameters
         target = self._catalog.resolve(name)
         registered = self._catalog.provider(target.provider)

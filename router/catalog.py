@@ -23,7 +23,7 @@ class Catalog:
     def __init__(self, host: PluginHost, order: Sequence[str] = ()) -> None:
         self._host = host
         self._order = {name: rank for rank, name in enumerate(order)}
-        if unknown := self._order.keys() - host.names():
+        if unknown := {name for name in self._order if not host.knows(name)}:
             raise ConfigError(f"order names unknown providers: {', '.join(sorted(unknown))}")
 
     def models(self, provider: str | None = None) -> list[Model]:
@@ -60,7 +60,7 @@ class Catalog:
             PluginError: The plugin that it names is broken or blocked.
         """
         head, slash, tail = name.partition("/")
-        if slash and head in self._host.names():
+        if slash and self._host.knows(head):
             registered = self.provider(head)
             return Target(head, self.find(registered, tail).id)
         serving = [r for r in self._host.all() if _advertised(r, name) is not None]

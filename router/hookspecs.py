@@ -6,8 +6,9 @@
     def attempt_finished(attempt):
         meter.record(attempt.target, attempt.latency_ms)
 
-An implementation may leave out arguments that it does not need. One that raises never breaks a
-call: the error is logged as `hook_failed`, counted on the plugin, and the next one is called.
+An implementation may leave out arguments that it does not need. The one that was registered last
+is called first (`tryfirst` and `trylast` change that); there are no wrappers. One that raises never
+breaks a call: the error is logged as `hook_failed`, counted on the plugin, and the next is called.
 """
 
 from __future__ import annotations
@@ -88,3 +89,7 @@ def completion_finished(summary: CallSummary) -> None:
 
     In the thread of the call: do not block. When it raises, the call's end stays what it was.
     """
+
+
+HOOKS = ("register_providers", "attempt_started", "attempt_finished", "completion_finished")
+"""Every hook's name."""

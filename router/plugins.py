@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import inspect
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from importlib.metadata import EntryPoint
+from typing import Any
 
 import pluggy
 from msgspec import Struct
 
 from router import hookspecs
+from router.discovery import PluginInfo, Selection, conflict, discover
 from router.errors import ConfigError, PluginError, PluginLoadError
 from router.events import HOOK_FAILED, PLUGIN_FAILED, Log
 from router.hookspecs import PROJECT, PluginContext
@@ -18,43 +21,6 @@ from router.parameters import Parameters, close_matches, read_signature
 from router.provider import Provider, check_name
 from router.settings import check_settings
 from router.types import Model
-
-GROUP = "router.plugins"
-ALLOW_VARIABLE = "ROUTER_PLUGINS_ALLOW"
-BLOCK_VARIABLE = "ROUTER_PLUGINS_BLOCK"
-OFF_VARIABLE = "ROUTER_DISABLE_PLUGIN_AUTOLOAD"
-
-Status = Literal["available", "loaded", "failed", "blocked"]
-
-
-class PluginInfo(Struct, kw_only=True):
-    """What is known of a plugin.
-
-    Attributes:
-        name: Its entry point's name, or that of what was registered by hand.
-        status: `available` is installed but not loaded yet.
-        distribution, version: What it was installed from; `None` when registered by hand.
-        value: What its entry point names, `package.module:object`.
-        providers: The names of the providers that it registered.
-        reason: Why it failed or is blocked.
-        hook_errors: How often one of its hooks raised.
-    """
-
-    name: str
-    status: Status
-    distribution: str | None = None
-    version: str | None = None
-    value: str | None = None
-    providers: tuple[str, ...] = ()
-    reason: str | None = None
-    hook_errors: int = 0
-
-    @property
-    def origin(self) -> str:
-        """Where it came from, for a message: `name (distribution version)`."""
-        if self.distribution is None:
-            return f"{self.name} (registered by hand)"
-        return f"{self.name} ({self.distribution} {self.version})"
 
 
 class Registered(Struct, frozen=True, kw_only=True):
@@ -68,45 +34,6 @@ class Registered(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return self.provider.name
-
-
-class Selection(Struct, frozen=True, kw_only=True):
-    """Which entry points may be imported at all; by the plugin's or the distribution's name."""
-
-    allow: frozenset[str] | None = None
-    block: frozenset[str] = frozenset()
-    off: bool = False
-
-    @classmethod
-    def make(
-        cls,
-        allow: Iterable[str] | None,
-        block: Iterable[str] | None,
-        environ: Mapping[str, str],
-    ) -> Selection:
-        """From arguments and environment: both block lists hold, an allow argument wins."""
-        names = _words(environ.get(ALLOW_VARIABLE, "")) or None
-        if allow is not None:
-            names = frozenset(allow)
-        return cls(
-            allow=names,
-            block=frozenset(block or ()) | _words(environ.get(BLOCK_VARIABLE, "")),
-            off=environ.get(OFF_VARIABLE, "") not in ("", "0"),
-        )
-
-    def refusal(self, names: set[str]) -> str | None:
-        """Why a plugin of these names must not be imported, or `None`."""
-        if self.off:
-            return f"{OFF_VARIABLE} is set"
-        if names & self.block:
-            return "on the block list"
-        if self.allow is not None and not names & self.allow:
-            return "not on the allow list"
-        return None
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.replace(",", " ").split())
 
 
 class PluginHost:
@@ -134,9 +61,15 @@ class PluginHost:
         self._log = log
         self._lock = threading.RLock()
         self._infos: list[PluginInfo] = []
-        self._entry_points: dict[str, tuple[PluginInfo, importlib.metadata.EntryPoint]] = {}
-        self._claims: dict[str, list[Registered]] = {}
-        self._discover(selection)
+        self._entry_points: dict[str, tuple[PluginInfo, EntryPoint]] = {}
+        self._providers: dict[str, Registered] = {}
+        self._accepted: list[Registered] = []
+        for found in discover(selection):
+            self._infos.append(found.info)
+            if found.info.status == "failed":
+                self._report(found.info)
+            elif found.info.status == "available" and found.entry_point is not None:
+                self._entry_points[found.info.name] = (found.info, found.entry_point)
 
     # -- what there is
 
@@ -147,34 +80,39 @@ class PluginHost:
 
     def names(self) -> set[str]:
         """The names that may stand before a slash: loaded providers and plugins to be loaded."""
-        return {*self._claims, *(info.name for info in self._infos)}
+        return {*self._providers, *(info.name for info in self._infos)}
+
+    def knows(self, name: str) -> bool:
+        """Whether the name may stand before a slash, once every plugin is loaded if need be."""
+        if name not in self.names():
+            self.load_all()
+        return name in self.names()
 
     def get(self, name: str) -> Registered | None:
-        """The provider of a name, loading the plugin of that name alone; `None` if there is none.
+        """The provider of a name, or `None` if there is none.
+
+        Loads the plugin of that name alone; all of them, where none has it.
 
         Raises:
             PluginError: The plugin is broken or blocked, or two plugins claim the name.
         """
-        if name not in self._claims:
+        registered = self._providers.get(name)
+        if registered is None or name in self._entry_points:
             self.load(name)
-        claims = self._claims.get(name, [])
-        if len(claims) > 1:
-            raise PluginError(_conflict(name, [claim.plugin for claim in claims]))
-        if claims:
-            return claims[0]
-        for info in self._infos:
-            if info.name == name and info.status in ("failed", "blocked"):
+            self.knows(name)
+            registered = self._providers.get(name)
+        claiming = [info for info in self._infos if info.claims(name)]
+        if len(claiming) > 1:
+            raise PluginError(conflict(name, claiming))
+        for info in claiming or (info for info in self._infos if info.name == name):
+            if info.status in ("failed", "blocked"):
                 raise PluginError(f"the plugin {info.origin} is {info.status}: {info.reason}")
-        return None
+        return registered
 
     def all(self) -> list[Registered]:
-        """Every provider whose name is claimed once, loading all plugins."""
+        """Every provider whose plugin is in order, loading all plugins."""
         self.load_all()
-        return [claims[0] for claims in self._claims.values() if len(claims) == 1]
-
-    def loaded(self) -> list[Registered]:
-        """The providers that exist by now."""
-        return [claim for claims in self._claims.values() for claim in claims]
+        return [each for each in self._providers.values() if each.plugin.status == "loaded"]
 
     # -- loading
 
@@ -217,13 +155,16 @@ class PluginHost:
                 return
             info, entry_point = found
             try:
-                self._accept(entry_point.load(), info)
+                registered = self._accept(entry_point.load(), info)
             except KeyboardInterrupt:
+                self._entry_points[name] = found
                 raise
             except BaseException as error:  # a plugin may raise anything at import, SystemExit too
                 if configured and isinstance(error, ConfigError):
                     raise
-                self._fail(info, error)
+                self._fail(info, _reason(error), error)
+            else:
+                self._admit(info, registered)
 
     def register(
         self, plugin: Any, name: str | None = None, *, replace: bool = False
@@ -241,30 +182,27 @@ class PluginHost:
         """
         with self._lock:
             info = PluginInfo(name=name or _name_of(plugin), status="available")
-            if replace:
-                self._forget(info.name)
-            if taken := [each for each in self._infos if each.name == info.name]:
-                raise ConfigError(
-                    f"{_conflict(info.name, taken)}: pass replace=True to take its place, or give "
-                    f'settings to the one that is there: Router(settings={{"{info.name}": ...}})'
-                )
+            replaced = [each for each in self._infos if replace and each.name == info.name]
+            self._check_free(info.name, replaced)
+            unhooked = self._unhook(info.name)
             try:
-                self._accept(plugin, info)
-            except Exception as error:
-                if isinstance(error, ConfigError) and info.name in self._settings:
-                    raise
-                raise PluginLoadError(f"{info.origin}: {_reason(error)}") from error
+                registered = self._accept_by_hand(plugin, info, replaced)
+            except BaseException:
+                self._unhook(info.name)
+                if unhooked is not None:
+                    self.manager.register(unhooked, info.name)
+                raise
+            for each in replaced:
+                self._withdraw(each)
             self._infos.append(info)
-            for provider in info.providers:
-                if len(claims := self._claims[provider]) > 1:
-                    self._withdraw(info)
-                    raise ConfigError(_conflict(provider, [claim.plugin for claim in claims]))
+            self._admit(info, registered)
             return info
 
     def close(self) -> list[tuple[Registered, Exception]]:
         """Close every provider; what one raises does not keep the others from it."""
         failed = []
-        for registered in self.loaded():
+        once = {id(registered.provider): registered for registered in self._accepted}
+        for registered in once.values():
             try:
                 registered.provider.close()
             except Exception as error:  # noqa: BLE001  # a plugin may raise anything
@@ -275,63 +213,78 @@ class PluginHost:
 
     def observe(self, hook: str, **arguments: Any) -> None:
         """Call every implementation of an observer hook, each behind a guard."""
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+        for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
             wanted = [arguments[name] for name in implementation.argnames]
             try:
                 implementation.function(*wanted)
-            except Exception as error:  # noqa: BLE001  # a plugin may raise anything
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001  # a plugin may raise anything
                 self._hook_failed(hook, implementation.plugin_name, error)
 
     @property
     def observers(self) -> frozenset[str]:
         """The observer hooks that anything implements."""
-        names = ("attempt_started", "attempt_finished", "completion_finished")
-        return frozenset(n for n in names if getattr(self.manager.hook, n).get_hookimpls())
+        hooks = hookspecs.HOOKS
+        return frozenset(n for n in hooks if getattr(self.manager.hook, n).get_hookimpls())
 
-    def _hook_failed(self, hook: str, plugin: str, error: Exception) -> None:
+    def _hook_failed(self, hook: str, plugin: str, error: BaseException) -> None:
         for info in self._infos:
-            if info.name == plugin:
+            if info.name == plugin and info.status == "loaded":
                 info.hook_errors += 1
         self._log.warning(HOOK_FAILED, plugin=plugin, hook=hook, error_type=type(error).__name__)
 
     # -- inside
 
-    def _discover(self, selection: Selection) -> None:
-        by_name: dict[str, list[importlib.metadata.EntryPoint]] = {}
-        for entry_point in importlib.metadata.entry_points(group=GROUP):
-            by_name.setdefault(entry_point.name, []).append(entry_point)
-        for name, entry_points in sorted(by_name.items()):
-            infos = [_info(entry_point) for entry_point in entry_points]
-            open_infos = []
-            for info in infos:
-                refusal = selection.refusal({name, info.distribution or name})
-                if refusal is not None:
-                    info.status, info.reason = "blocked", refusal
-                else:
-                    open_infos.append(info)
-            self._infos += infos
-            if len(open_infos) > 1:
-                for info in open_infos:
-                    self._fail(info, PluginError(_conflict(name, open_infos)))
-            for info, entry_point in zip(infos, entry_points, strict=True):
-                if info.status == "available":
-                    self._entry_points[name] = (info, entry_point)
-
-    def _accept(self, plugin: Any, info: PluginInfo) -> None:
+    def _accept(self, plugin: Any, info: PluginInfo) -> list[Registered]:
+        """Check a plugin and read its providers; it counts for nothing yet."""
         settings = self._settings.get(info.name, {})
-        registered = [
-            _check(provider, info) for provider in self._providers_of(plugin, info, settings)
-        ]
-        names = [each.name for each in registered]
-        if len(set(names)) < len(names):
-            raise PluginError(f"it registers two providers of one name: {', '.join(names)}")
-        for each in registered:
-            self._claims.setdefault(each.name, []).append(each)
-            if len(claims := self._claims[each.name]) > 1:
-                message = _conflict(each.name, [claim.plugin for claim in claims])
-                self._log.warning(PLUGIN_FAILED, plugin=info.name, reason=message)
+        try:
+            registered = [
+                _check(provider, info) for provider in self._providers_of(plugin, info, settings)
+            ]
+            names = [each.name for each in registered]
+            if len(set(names)) < len(names):
+                raise PluginError(f"it registers two providers of one name: {', '.join(names)}")
+        except BaseException:
+            self._unhook(info.name)
+            raise
         info.providers = tuple(names)
+        return registered
+
+    def _accept_by_hand(
+        self, plugin: Any, info: PluginInfo, replaced: list[PluginInfo]
+    ) -> list[Registered]:
+        try:
+            registered = self._accept(plugin, info)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, ConfigError) and info.name in self._settings:
+                raise
+            raise PluginLoadError(f"{info.origin}: {_reason(error)}") from error
+        for name in info.providers:
+            self._check_free(name, replaced)
+        return registered
+
+    def _admit(self, info: PluginInfo, registered: list[Registered]) -> None:
+        """Let an accepted plugin serve; where it claims a name of another, both fail."""
         info.status = "loaded"
+        for each in registered:
+            self._accepted.append(each)
+            self._providers[each.name] = each
+        for name in info.providers:
+            claiming = [other for other in self._infos if other.claims(name)]
+            if len(claiming) > 1:
+                for other in claiming:
+                    self._fail(other, conflict(name, claiming))
+
+    def _check_free(self, name: str, replaced: list[PluginInfo]) -> None:
+        """Refuse a name that a plugin has which is not about to be replaced."""
+        if taken := [each for each in self._infos if each.claims(name) and each not in replaced]:
+            raise ConfigError(
+                f"{conflict(name, taken)} already: register() with replace=True takes the place of "
+                f"a plugin of that name, and settings are given to the one that is there by "
+                f'Router(settings={{"{taken[0].name}": ...}})'
+            )
 
     def _providers_of(
         self, plugin: Any, info: PluginInfo, settings: Mapping[str, Any]
@@ -339,17 +292,15 @@ class PluginHost:
         if isinstance(plugin, Provider):
             check_settings(None, settings, info.name)
             return [plugin]
-        if isinstance(plugin, type) and issubclass(plugin, Provider):
-            return [instantiate(plugin, settings, info.name)]
+        if isinstance(plugin, type) or (callable(plugin) and not self._has_hooks(plugin)):
+            plugin = instantiate(plugin, settings, info.name)
+            if isinstance(plugin, Provider):
+                return [plugin]
         if self._has_hooks(plugin):
             return self._register_hooks(plugin, info, settings)
-        if callable(plugin):
-            made = instantiate(plugin, settings, info.name)
-            if isinstance(made, Provider):
-                return [made]
         raise PluginError(
             f"{info.value or type(plugin).__name__} is no plugin: it implements no hook, and is no "
-            "Provider, no function decorated with @provider, and no callable that returns one"
+            "Provider, no function decorated with @provider, and makes none when it is called"
         )
 
     def _has_hooks(self, plugin: Any) -> bool:
@@ -358,26 +309,40 @@ class PluginHost:
     def _register_hooks(
         self, plugin: Any, info: PluginInfo, settings: Mapping[str, Any]
     ) -> list[Provider]:
-        try:
-            self.manager.register(plugin, info.name)
-            for caller in self.manager.get_hookcallers(plugin) or ():
-                if not caller.has_spec():
-                    raise PluginError(f"it implements an unknown hook: {caller.name}")
-            context = PluginContext(name=info.name, settings=settings)
-            providers: list[Provider] = []
-            for implementation in self.manager.hook.register_providers.get_hookimpls():
-                if implementation.plugin is plugin:
-                    wanted = (context,) if implementation.argnames else ()
-                    brought: Any = implementation.function(*wanted)
-                    providers += brought
-            return providers
-        except BaseException:
-            if self.manager.has_plugin(info.name):
-                self.manager.unregister(name=info.name)
-            raise
+        self.manager.register(plugin, info.name)
+        implementations = [
+            (caller, implementation)
+            for caller in self.manager.get_hookcallers(plugin) or ()
+            for implementation in caller.get_hookimpls()
+            if implementation.plugin is plugin
+        ]
+        for caller, implementation in implementations:
+            _check_hook(caller, implementation)
+        context = PluginContext(name=info.name, settings=settings)
+        providers: list[Provider] = []
+        for caller, implementation in implementations:
+            if caller.name == "register_providers":
+                wanted = (context,) if implementation.argnames else ()
+                brought: Any = implementation.function(*wanted)
+                if isinstance(brought, Provider) or not isinstance(brought, Iterable):
+                    raise PluginError(
+                        f"register_providers brought {type(brought).__name__}, no providers"
+                    )
+                providers += brought
+        return providers
 
-    def _fail(self, info: PluginInfo, error: BaseException) -> None:
-        info.status, info.reason = "failed", _reason(error)
+    def _unhook(self, name: str) -> Any:
+        """The plugin whose hooks are not called any more, if it had any."""
+        return self.manager.unregister(name=name) if self.manager.has_plugin(name) else None
+
+    def _fail(self, info: PluginInfo, reason: str, error: BaseException | None = None) -> None:
+        """Use nothing of a plugin any more, and say why."""
+        self._entry_points.pop(info.name, None)
+        self._unhook(info.name)
+        info.status, info.reason = "failed", reason
+        self._report(info, error)
+
+    def _report(self, info: PluginInfo, error: BaseException | None = None) -> None:
         self._log.warning(
             PLUGIN_FAILED,
             plugin=info.name,
@@ -388,20 +353,14 @@ class PluginHost:
         if self._strict:
             raise PluginLoadError(f"{info.origin}: {info.reason}") from error
 
-    def _forget(self, name: str) -> None:
-        """Make room for a replacement: of an entry point, or of what was registered before."""
-        self._entry_points.pop(name, None)
-        for info in [each for each in self._infos if each.name == name]:
-            self._withdraw(info)
-
     def _withdraw(self, info: PluginInfo) -> None:
+        """Forget a plugin that is replaced; what it brought is closed with the rest."""
         self._infos = [each for each in self._infos if each is not info]
-        for name, claims in list(self._claims.items()):
-            self._claims[name] = [claim for claim in claims if claim.plugin is not info]
-            if not self._claims[name]:
-                del self._claims[name]
-        if self.manager.has_plugin(info.name):
-            self.manager.unregister(name=info.name)
+        self._entry_points.pop(info.name, None)
+        self._unhook(info.name)
+        for name in info.providers:
+            if self._providers.get(name) is not None and self._providers[name].plugin is info:
+                del self._providers[name]
 
 
 def instantiate(factory: Any, settings: Mapping[str, Any], name: str) -> Any:
@@ -414,14 +373,24 @@ def instantiate(factory: Any, settings: Mapping[str, Any], name: str) -> Any:
     return factory(**settings)
 
 
+def _check_hook(caller: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
+    """Refuse an implementation that would never be called, or never be waited for."""
+    if not caller.has_spec() and not implementation.optionalhook:
+        close = close_matches(caller.name, hookspecs.HOOKS)
+        hint = f": did you mean {' or '.join(close)}?" if close else ""
+        raise PluginError(f"it implements an unknown hook, {caller.name}{hint}")
+    if implementation.wrapper or implementation.hookwrapper:
+        raise PluginError(f"it wraps {caller.name}: hooks are called one by one, unwrapped")
+    if inspect.iscoroutinefunction(implementation.function):
+        raise PluginError(f"its {caller.name} is async: hooks are called in the thread of the call")
+
+
 def _check(provider: Any, info: PluginInfo) -> Registered:
     """Accept a provider, or say which part of the contract it breaks."""
     if not isinstance(provider, Provider):
         raise PluginError(f"{type(provider).__name__} is no Provider")
     check_name(getattr(provider, "name", None))
-    models = tuple(
-        model if isinstance(model, Model) else Model(id=model) for model in provider.models
-    )
+    models = _models_of(provider)
     owner = getattr(provider.create_completion, "__module__", type(provider).__module__)
     parameters = read_signature(provider.create_completion, owner).without(
         provider.without, provider.renames
@@ -431,27 +400,26 @@ def _check(provider: Any, info: PluginInfo) -> Registered:
     return Registered(provider=provider, plugin=info, parameters=parameters, models=models)
 
 
+def _models_of(provider: Provider) -> tuple[Model, ...]:
+    """What it advertises, every name once."""
+    if isinstance(provider.models, str):
+        raise PluginError(f"{provider.name}: models is a list of models, not one str")
+    models = tuple(
+        model if isinstance(model, Model) else Model(id=model) for model in provider.models
+    )
+    names = Counter(name for model in models for name in (model.id, *model.aliases))
+    if not all(isinstance(name, str) and name for name in names):
+        raise PluginError(f"{provider.name}: a model's name is a str that is not empty")
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise PluginError(f"{provider.name} has several models called {', '.join(twice)}")
+    return models
+
+
 def _name_of(plugin: Any) -> str:
     for attribute in ("name", "__name__"):
         if isinstance(name := getattr(plugin, attribute, None), str):
             return name
     return type(plugin).__name__
-
-
-def _info(entry_point: importlib.metadata.EntryPoint) -> PluginInfo:
-    distribution = entry_point.dist
-    return PluginInfo(
-        name=entry_point.name,
-        status="available",
-        distribution=distribution.name if distribution else None,
-        version=distribution.version if distribution else None,
-        value=entry_point.value,
-    )
-
-
-def _conflict(name: str, infos: Iterable[PluginInfo]) -> str:
-    origins = " and ".join(dict.fromkeys(info.origin for info in infos))
-    return f"the name {name!r} is claimed by {origins}"
 
 
 def _reason(error: BaseException) -> str:
