@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
+import msgspec
 from msgspec import Struct
 
 from router.budget import Budget
 from router.catalog import Catalog
 from router.clock import Clock
-from router.errors import BadRequest, ConfigError
 from router.discovery import PluginInfo, Selection
+from router.errors import BadRequest, ConfigError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
 from router.explain import Explanation, explain
@@ -32,8 +33,9 @@ from router.report import Report
 from router.routes import Route, check_routes
 from router.rules import RULES, Rules
 from router.slots import Slots
+from router.structured import parse, response_format_of
 from router.transport.settings import TransportSettings
-from router.types import Model, Target
+from router.types import Completion, Model, Target
 
 Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
 ModelArgument: TypeAlias = str | Target | Sequence[str | Target]
@@ -49,6 +51,17 @@ class Prepared(Struct, kw_only=True):
     journal: Journal
     started: float
     deadline: float | None
+    answer_type: type | None = None
+
+    def finish(self, completion: Completion) -> Completion:
+        """The completion, parsed where the caller gave a class for it."""
+        if self.answer_type is None:
+            return completion
+        try:
+            parsed = parse(completion.text, self.answer_type)
+        except ValueError as error:
+            return msgspec.structs.replace(completion, parse_error=str(error))
+        return msgspec.structs.replace(completion, parsed=parsed)
 
 
 class BaseRouter:
@@ -219,9 +232,15 @@ class BaseRouter:
         if not isinstance(stream, bool):
             raise BadRequest(f"stream is True or False, not {type(stream).__name__}")
         route = self._routes.get(model) if isinstance(model, str) else None
+        given = {name: value for name, value in parameters.items() if value is not None}
+        answer_type = None
+        if "response_format" in given:
+            wanted, answer_type = response_format_of(given["response_format"])
+            given["response_format"] = wanted
         call = Call(
             messages=check_messages(messages),
-            parameters={name: v for name, v in parameters.items() if v is not None},
+            parameters=given,
+            answer_type=answer_type,
             stream=stream,
             policy=self.policy.with_changes(route.policy if route else None).with_changes(policy),
             extras=Extras(body=extra_body, headers=_check_headers(extra_headers)),
@@ -247,6 +266,7 @@ class BaseRouter:
             journal=journal,
             started=started,
             deadline=None if limit is None else started + limit,
+            answer_type=call.answer_type,
         )
 
     def _close_providers(self) -> None:

@@ -40,6 +40,7 @@ from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
 
 if TYPE_CHECKING:
+    from router.chat import AsyncChat
     from router.transport.asynchronous import AsyncExchange, AsyncTransport
     from router.transport.blocking import BlockingTransport
 
@@ -157,6 +158,13 @@ class AsyncRouter(BaseRouter):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def chat(self) -> AsyncChat:
+        """The face of the openai client: `await router.chat.completions.create(...)`."""
+        from router.chat import AsyncChat
+
+        return AsyncChat(self)
 
     @property
     def async_transport(self) -> AsyncTransport:
@@ -509,8 +517,7 @@ class _Drive:
                 assert self._event is not None
                 command = flow.send(self._event)
         except StopIteration as stop:
-            completion: Completion = stop.value
-            self.completion = completion
+            self.completion = completion = prepared.finish(stop.value)
             prepared.report.succeeded(completion, 1000 * (clock() - prepared.started))
         except BaseException as error:
             self._ended(error)

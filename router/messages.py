@@ -176,6 +176,8 @@ def _check_message(message: object, index: int) -> Message:
     if isinstance(message, Message):
         _check_typed(message, where)
         return message
+    if callable(dump := getattr(message, "model_dump", None)):  # of the openai client, or ours
+        message = dump(exclude_none=True)
     if not isinstance(message, Mapping):
         raise BadRequest(f"{where} is a dict or a Message, not {type(message).__name__}")
     role = message.get("role")

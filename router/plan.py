@@ -30,6 +30,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
     Attributes:
         parameters: The caller's, without those that are `None`.
+        answer_type: The class that the answer is parsed into.
     """
 
     messages: tuple[Message, ...]
@@ -37,6 +38,7 @@ class Call(Struct, frozen=True, kw_only=True):
     stream: bool
     policy: Policy
     extras: Extras
+    answer_type: type | None = None
 
 
 class _Reached(Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
 
 if TYPE_CHECKING:
+    from router.chat import Chat
     from router.transport.blocking import BlockingTransport as Transport
 
 Piece: TypeAlias = str | Chunk | Restart
@@ -157,6 +158,13 @@ class Router(BaseRouter):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def chat(self) -> Chat:
+        """The face of the openai client: `router.chat.completions.create(...)`."""
+        from router.chat import Chat
+
+        return Chat(self)
 
     @property
     def transport(self) -> Transport:
@@ -372,7 +380,7 @@ class _Drive:
                     event = self._obey(command)
                 command = flow.send(event)
         except StopIteration as stop:
-            completion: Completion = stop.value
+            completion = prepared.finish(stop.value)
             prepared.report.succeeded(completion, 1000 * (clock() - prepared.started))
             return completion
         except BaseException as error:

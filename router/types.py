@@ -297,7 +297,8 @@ class Completion(Struct, frozen=True, kw_only=True):
 
     The unnumbered fields speak of the first choice. `model` is what the provider says it used,
     which may differ from what was asked for. `origin` says who can read its sealed reasoning.
-    `usage` is `None` when the provider did not say.
+    `usage` is `None` when the provider did not say. Where `response_format` was a class, `parsed`
+    is an object of it, or `parse_error` says why the text is none.
     """
 
     choices: tuple[Choice, ...]
@@ -308,6 +309,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost_usd: float | None = None
     origin: str | None = None
+    parsed: Any = None
+    parse_error: str | None = None
     raw: Any = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -342,6 +345,12 @@ class Completion(Struct, frozen=True, kw_only=True):
     @property
     def finish_reason(self) -> FinishReason | None:
         return self.choices[0].finish_reason
+
+    def to_openai(self) -> dict[str, Any]:
+        """The answer as a dict of the OpenAI API."""
+        from router.chat import to_openai
+
+        return to_openai(self).model_dump(exclude_none=True)
 
     def to_message(self) -> Message:
         """The first choice as a message, for the next turn: tool calls and reasoning included."""

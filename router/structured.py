@@ -1,0 +1,92 @@
+"""Structured output: a class as the form of the answer, and the answer as one of its objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from router.errors import BadRequest
+
+
+def response_format_of(wanted: Any) -> tuple[Any, type | None]:
+    """A `response_format` as the OpenAI API has it, and the class that the answer is parsed into.
+
+    Args:
+        wanted: A dict of that API, which comes back as it is; or a pydantic model, a msgspec
+            Struct, a dataclass or a TypedDict.
+
+    Raises:
+        BadRequest: It is none of these, or has a field that JSON has no form for.
+    """
+    if isinstance(wanted, Mapping):
+        return wanted, None
+    if not isinstance(wanted, type):
+        raise BadRequest(
+            "response_format is a dict, a pydantic model, a msgspec Struct, a dataclass or a "
+            f"TypedDict, not {type(wanted).__name__}"
+        )
+    schema = _close(_schema(wanted))
+    named = {"name": wanted.__name__, "schema": schema, "strict": True}
+    return {"type": "json_schema", "json_schema": named}, wanted
+
+
+def parse(text: str, kind: type) -> Any:
+    """An answer's text as an object of a class.
+
+    Raises:
+        ValueError: It is no JSON, or not of the class's form; says where.
+    """
+    if (validate := getattr(kind, "model_validate_json", None)) is not None:
+        return validate(text)
+    try:
+        return msgspec.json.decode(text.encode(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    if (of_pydantic := getattr(kind, "model_json_schema", None)) is not None:
+        schema: dict[str, Any] = of_pydantic()
+        return schema
+    known = issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind)
+    if not known and not hasattr(kind, "__total__"):
+        raise BadRequest(f"response_format: {kind.__name__} is no class that describes its fields")
+    try:
+        (schema,), definitions = msgspec.json.schema_components(
+            [kind], ref_template="#/$defs/{name}"
+        )
+    except TypeError as error:
+        raise BadRequest(f"response_format: {error}") from None
+    root = definitions.get(kind.__name__, schema)
+    reference = f"#/$defs/{kind.__name__}".encode()
+    if reference not in msgspec.json.encode(definitions):  # it does not hold itself
+        definitions.pop(kind.__name__, None)
+    return {**root, "$defs": definitions} if definitions else root
+
+
+_NAMED_SCHEMAS = ("properties", "$defs")
+"""Keys whose values are schemas by name: the names may be any word, `default` too."""
+
+
+def _close(schema: Any) -> Any:
+    """The schema with every object closed and all its properties required: `strict` asks for it.
+
+    What had a default is then always there, which an object of the class can live with.
+    """
+    if isinstance(schema, list):
+        return [_close(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _NAMED_SCHEMAS:
+            closed[key] = {name: _close(each) for name, each in value.items()}
+        elif key != "default":
+            closed[key] = _close(value)
+    if "properties" in closed:
+        closed["additionalProperties"] = False
+        closed["required"] = list(closed["properties"])
+    return closed

@@ -1,0 +1,137 @@
+"""A class as the form of the answer, and the answer as one of its objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypedDict
+
+import msgspec
+import pydantic
+import pytest
+from calling import USER
+
+from router import BadRequest, Router, provider
+from router.structured import parse, response_format_of
+
+
+class Inner(msgspec.Struct):
+    number: int
+    default: str = "x"
+
+
+class AStruct(msgspec.Struct):
+    name: str
+    inner: Inner
+    tags: list[str] = []
+
+
+@dataclasses.dataclass
+class ADataclass:
+    name: str
+    inner: Inner | None = None
+
+
+class ATypedDict(TypedDict):
+    name: str
+
+
+class AModel(pydantic.BaseModel):
+    name: str
+    count: int = 0
+
+
+class Recursive(msgspec.Struct):
+    children: list[Recursive]
+
+
+def objects(schema: Any) -> Any:
+    """Every schema of an object within a schema."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield schema
+        for each in schema.values():
+            yield from objects(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from objects(each)
+
+
+@pytest.mark.parametrize("kind", [AStruct, ADataclass, ATypedDict, AModel, Recursive])
+def test_a_class_becomes_a_strict_schema(kind: type) -> None:
+    form, found = response_format_of(kind)
+    assert found is kind
+    assert form["type"] == "json_schema"
+    assert form["json_schema"]["name"] == kind.__name__
+    assert form["json_schema"]["strict"] is True
+    schema = form["json_schema"]["schema"]
+    assert schema["type"] == "object"
+    for each in objects(schema):
+        assert each["additionalProperties"] is False
+        assert each["required"] == list(each["properties"])
+
+
+def test_a_property_may_be_called_default() -> None:
+    schema = response_format_of(AStruct)[0]["json_schema"]["schema"]
+    assert list(schema["$defs"]["Inner"]["properties"]) == ["number", "default"]
+
+
+def test_a_class_that_holds_itself_refers_to_itself() -> None:
+    schema = response_format_of(Recursive)[0]["json_schema"]["schema"]
+    assert "Recursive" in schema["$defs"]
+
+
+@pytest.mark.parametrize("wrong", [7, "json", int, object, [AStruct]])
+def test_what_describes_no_fields_is_refused(wrong: Any) -> None:
+    with pytest.raises(BadRequest, match="response_format"):
+        response_format_of(wrong)
+
+
+def test_a_dict_of_the_api_passes_as_it_is() -> None:
+    form = {"type": "json_object"}
+    assert response_format_of(form) == (form, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (AStruct, '{"name": "a", "inner": {"number": 1}}'),
+        (ADataclass, '{"name": "a", "inner": null}'),
+        (AModel, '{"name": "a"}'),
+    ],
+)
+def test_an_answer_is_parsed_into_its_class(kind: type, text: str) -> None:
+    parsed = parse(text, kind)
+    assert isinstance(parsed, kind)
+    assert parsed.name == "a"  # type: ignore[attr-defined]  # all of them have it
+    with pytest.raises(ValueError, match="name"):
+        parse('{"inner": {"number": 1}}', kind)
+
+
+def answering(text: str) -> Any:
+    @provider("fixed", models=["model"])
+    def fixed(
+        model: str, messages: list[Any], stream: bool, *, response_format: dict[str, Any]
+    ) -> Any:
+        assert response_format["json_schema"]["name"] == "AModel"
+        yield text
+
+    return fixed
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_gives_the_object_back(stream: bool) -> None:
+    with Router([answering('{"name": "sea"}')], allow=[]) as router:
+        answer = router.create_completion("fixed/model", USER, stream, response_format=AModel)
+        if stream:
+            list(answer)
+            answer = answer.completion
+    assert answer.parsed == AModel(name="sea")
+    assert answer.parse_error is None
+
+
+def test_an_answer_of_another_form_is_returned_with_the_reason() -> None:
+    with Router([answering("no JSON")], allow=[]) as router:
+        answer = router.create_completion("fixed/model", USER, response_format=AModel)
+    assert answer.parsed is None
+    assert answer.text == "no JSON"
+    assert answer.parse_error
