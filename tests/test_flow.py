@@ -500,12 +500,13 @@ def test_a_full_target_is_waited_for_where_no_other_is_left(call: Caller) -> Non
 
 def test_waiting_for_a_slot_is_bounded() -> None:
     held = Target("one", "model", max_concurrency=1)
-    with Router([ScriptedProvider("one", ["a", "b"])], allow=[], policy={"queue": 0.05}) as router:
-        with (
-            router.create_completion(held, USER, stream=True),
-            pytest.raises(Overloaded, match="limit of 1"),
-        ):
-            router.create_completion(held, USER)
+    one = ScriptedProvider("one", ["a", "b"])
+    with (
+        Router([one], allow=[], policy={"queue": 0.05}) as router,
+        router.create_completion(held, USER, stream=True),
+        pytest.raises(Overloaded, match="limit of 1"),
+    ):
+        router.create_completion(held, USER)
 
 
 # -- explain
