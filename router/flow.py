@@ -238,6 +238,8 @@ class Choice:
             found = self._state.health.cooling(option.subject, now)
             if found is None:
                 if self._granted(option, now, charged=self._is_failing(option)):
+                    for ejection, passed in ejected:
+                        self._tell(passed, ejection, now)
                     return option
             elif found.commanded:
                 cooling.append((found.until, option))
