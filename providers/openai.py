@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
@@ -15,7 +14,6 @@ from router import (
     TUNING,
     AuthError,
     Bearer,
-    ConfigError,
     Exchange,
     HttpRequest,
     HttpResponse,
@@ -31,12 +29,7 @@ from router import (
 
 from .openai_answers import Reader
 from .openai_errors import Problem
-
-MAX_BODY_BYTES = 64 * 1024 * 1024
-"""The largest whole body where a stream was asked for: what the host allows elsewhere."""
-
-# What may stand before a body's first character: keep-alives, and a byte order mark.
-_BLANK = b" \t\r\n\xef\xbb\xbf"
+from .service import BLANK, beginning, check_url, filled, rest
 
 # -- what a call takes; a default of None is not sent
 
@@ -187,7 +180,7 @@ class OpenAI(WireProvider):
         self.without = row.without
         self.renames = row.renames
         self._row = row
-        self._base_url = None if base_url is None else _check_url(base_url, "base_url")
+        self._base_url = None if base_url is None else check_url(base_url, "base_url")
         self._key = None if key is None else _bearer(key, f"the key of {row.name}")
         self._headers = dict(headers or {})
         self._wire_names = {model.id: {**row.renames, **model.renames} for model in row.models}
@@ -254,7 +247,7 @@ class OpenAI(WireProvider):
         if self._base_url is not None:
             return self._base_url
         variable = self._row.url_variable
-        return _check_url(os.environ.get(variable) or self._row.base_url, variable)
+        return check_url(os.environ.get(variable) or self._row.base_url, variable)
 
     def missing(self) -> str | None:
         try:
@@ -290,11 +283,11 @@ class OpenAI(WireProvider):
     def _answer(self, response: HttpResponse) -> Exchange:
         reader = Reader(lenient_done=self._row.lenient_done)
         if not response.streamed:
-            yield from reader.whole(_filled(response.body))
+            yield from reader.whole(filled(response.body))
             return
-        data = yield from _beginning(response)
-        if data.lstrip(_BLANK)[:1] in (b"{", b"[", b"<"):
-            yield from reader.whole((yield from _rest(response, data)))
+        data = yield from beginning(response)
+        if data.lstrip(BLANK)[:1] in (b"{", b"[", b"<"):
+            yield from reader.whole((yield from rest(response, data)))
             return
         sse = SSE()
         while data:
@@ -323,51 +316,11 @@ class OpenAI(WireProvider):
                 status=status,
                 possibly_billed=False,
             )
-        is_html = body.lstrip(_BLANK).startswith(b"<")
+        is_html = body.lstrip(BLANK).startswith(b"<")
         shown = "a page of HTML" if is_html else response.excerpt or "no body"
         if status == 400 and self._row.hides_failures:
             return UpstreamError(shown, status=status)
         return error_for_status(status, f"status {status} with {shown}")
-
-
-Reading = Generator[HttpResponse, bytes, bytes]
-
-
-def _beginning(response: HttpResponse) -> Reading:
-    """A streamed body's first bytes, up to one that is not blank: it tells what the body is."""
-    data = b""
-    while not data.strip(_BLANK) and (more := (yield response)):
-        data += more
-    return _filled(data)
-
-
-def _rest(response: HttpResponse, data: bytes) -> Reading:
-    """The whole of a streamed body that turned out to be no stream."""
-    pieces, size = [data], len(data)
-    while more := (yield response):
-        pieces.append(more)
-        size += len(more)
-        if size > MAX_BODY_BYTES:
-            raise ProtocolError(f"a body of more than {MAX_BODY_BYTES} bytes: it is too large")
-    return b"".join(pieces)
-
-
-def _filled(body: bytes) -> bytes:
-    if not body.strip(_BLANK):
-        raise ProtocolError("an empty body where an answer was expected")
-    return body
-
-
-def _check_url(url: str, source: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{source} is a URL that begins with http:// or https://")
-    if "@" in parts.netloc:
-        raise ConfigError(f"{source} holds a user or a password: use a key, or a header")
-    return url.rstrip("/")
 
 
 def _bearer(key: str | Secret, source: str) -> Bearer:
