@@ -110,7 +110,7 @@ def discover(selection: Selection) -> list[Installed]:
 
     Two that may be imported and have one name fail both: neither is taken for the other.
     """
-    found = sorted(_installed(), key=lambda each: each.info.name)
+    found = sorted(_installed(), key=lambda each: (each.info.name, each.info.distribution))
     rivals: dict[str, list[PluginInfo]] = {}
     for each in found:
         info = each.info

@@ -199,9 +199,10 @@ class PluginHost:
             return info
 
     def close(self) -> list[tuple[Registered, Exception]]:
-        """Close every provider; what one raises does not keep the others from it."""
+        """Close every provider, once; what one raises does not keep the others from it."""
         failed = []
         once = {id(registered.provider): registered for registered in self._accepted}
+        self._accepted = []
         for registered in once.values():
             try:
                 registered.provider.close()
@@ -281,9 +282,9 @@ class PluginHost:
         """Refuse a name that a plugin has which is not about to be replaced."""
         if taken := [each for each in self._infos if each.claims(name) and each not in replaced]:
             raise ConfigError(
-                f"{conflict(name, taken)} already: register() with replace=True takes the place of "
-                f"a plugin of that name, and settings are given to the one that is there by "
-                f'Router(settings={{"{taken[0].name}": ...}})'
+                f"the name {name!r} is taken by {' and by '.join(each.origin for each in taken)}: "
+                "register() with replace=True takes the place of a plugin of that name, and "
+                f'Router(settings={{"{name}": ...}}) gives settings to the one that is there'
             )
 
     def _providers_of(
@@ -357,7 +358,6 @@ class PluginHost:
         """Forget a plugin that is replaced; what it brought is closed with the rest."""
         self._infos = [each for each in self._infos if each is not info]
         self._entry_points.pop(info.name, None)
-        self._unhook(info.name)
         for name in info.providers:
             if self._providers.get(name) is not None and self._providers[name].plugin is info:
                 del self._providers[name]
@@ -377,7 +377,7 @@ def _check_hook(caller: pluggy.HookCaller, implementation: pluggy.HookImpl) -> N
     """Refuse an implementation that would never be called, or never be waited for."""
     if not caller.has_spec() and not implementation.optionalhook:
         close = close_matches(caller.name, hookspecs.HOOKS)
-        hint = f": did you mean {' or '.join(close)}?" if close else ""
+        hint = f": did you mean {close[0]}?" if close else ""
         raise PluginError(f"it implements an unknown hook, {caller.name}{hint}")
     if implementation.wrapper or implementation.hookwrapper:
         raise PluginError(f"it wraps {caller.name}: hooks are called one by one, unwrapped")
