@@ -1,0 +1,1 @@
+"""Recorded traffic, replayed: the harness, and a module for each wire."""
