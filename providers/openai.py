@@ -24,12 +24,11 @@ from router import (
     UpstreamError,
     WireProvider,
     decode_json,
-    error_for_status,
 )
 
 from .openai_answers import Reader
 from .openai_errors import Problem
-from .service import BLANK, beginning, check_url, filled, rest
+from .service import BLANK, beginning, check_url, filled, rest, shown, unexplained
 
 # -- what a call takes; a default of None is not sent
 
@@ -302,25 +301,16 @@ class OpenAI(WireProvider):
 
     def _refusal(self, response: HttpResponse) -> RouterError:
         """The error of a status that is no success."""
-        status, body = response.status, response.body
+        status = response.status
         try:
-            problem = Problem.of(decode_json(body)) if status >= 400 else None
+            problem = Problem.of(decode_json(response.body)) if status >= 400 else None
         except ProtocolError:
             problem = None
         if problem is not None and not problem.is_no_route:
             return problem.error(status)
-        if status == 404:
-            return ProtocolError(
-                f"no such API at {self.base_url}: check {self._row.url_variable} or the setting "
-                "base_url",
-                status=status,
-                possibly_billed=False,
-            )
-        is_html = body.lstrip(BLANK).startswith(b"<")
-        shown = "a page of HTML" if is_html else response.excerpt or "no body"
         if status == 400 and self._row.hides_failures:
-            return UpstreamError(shown, status=status)
-        return error_for_status(status, f"status {status} with {shown}")
+            return UpstreamError(shown(response), status=status)
+        return unexplained(response, self.base_url, self._row.url_variable)
 
 
 def _bearer(key: str | Secret, source: str) -> Bearer:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from router import ConfigError, HttpResponse, ProtocolError
+from router import ConfigError, HttpResponse, ProtocolError, RouterError, error_for_status
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest whole body where a stream was asked for: what the host allows elsewhere."""
@@ -74,3 +74,22 @@ def filled(body: bytes) -> bytes:
     if not body.strip(BLANK):
         raise ProtocolError("an empty body where an answer was expected")
     return body
+
+
+def shown(response: HttpResponse) -> str:
+    """What a body that nobody can read is, for a message."""
+    if response.body.lstrip(BLANK).startswith(b"<"):
+        return "a page of HTML"
+    return response.excerpt or "no body"
+
+
+def unexplained(response: HttpResponse, base_url: str, url_variable: str) -> RouterError:
+    """The error of a status that is no success, and whose body is no error of the wire's."""
+    status = response.status
+    if status == 404:
+        return ProtocolError(
+            f"no such API at {base_url}: check {url_variable} or the setting base_url",
+            status=status,
+            possibly_billed=False,
+        )
+    return error_for_status(status, f"status {status} with {shown(response)}")
