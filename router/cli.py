@@ -43,6 +43,9 @@ LEVELS: tuple[Literal["warning", "info", "debug"], ...] = ("warning", "info", "d
 """What is logged, by the number of `-v`."""
 
 CALL_ARGUMENTS = ("model", "messages", "stream", "policy", "extra_body", "extra_headers")
+PROBE_SECONDS = 30.0
+"""The deadline of a probe: what a model takes to load, and then to say a word."""
+
 INTERRUPTED = 128 + 2
 PIPE_BROKEN = 128 + 13
 """As a shell has it for programs that end by SIGINT and SIGPIPE."""
@@ -137,6 +140,30 @@ def _parameters(
     return parameters
 
 
+def _model_option(command: Command) -> Command:
+    return click.option(
+        "-m",
+        "--model",
+        "models",
+        metavar="MODEL",
+        multiple=True,
+        required=True,
+        help="A target (provider/model), a model or a route. Several: the next when one fails.",
+    )(command)
+
+
+def _parameter_option(command: Command) -> Command:
+    return click.option(
+        "-p",
+        "--parameter",
+        "parameters",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_parameters,
+        help="A parameter of the target; the value is JSON, or else text. See `router params`.",
+    )(command)
+
+
 def _value(text: str) -> Any:
     import msgspec
 
@@ -160,24 +187,8 @@ def _open(config: Path | None, log: Output = "console", verbose: int = 0) -> Rou
 
 @main.command()
 @click.argument("prompt", required=False)
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    metavar="MODEL",
-    multiple=True,
-    required=True,
-    help="A target (provider/model), a model or a route. Several: the next when one fails.",
-)
-@click.option(
-    "-p",
-    "--parameter",
-    "parameters",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=_parameters,
-    help="A parameter of the target; the value is JSON, or else text. See `router params`.",
-)
+@_model_option
+@_parameter_option
 @click.option("-s", "--system", metavar="TEXT", help="A system message before the prompt.")
 @click.option("--no-stream", is_flag=True, help="Write the answer when it is complete.")
 @_json_option
@@ -369,6 +380,77 @@ def _model_row(model: Model) -> tuple[str, ...]:
         ", ".join(takes),
         model.description or "",
     )
+
+
+@main.command()
+@click.argument("prompt", required=False)
+@_model_option
+@_parameter_option
+@_json_option
+@_config_option
+def explain(
+    prompt: str | None,
+    models: tuple[str, ...],
+    parameters: dict[str, Any],
+    as_json: bool,
+    config: Path | None,
+) -> None:
+    """Say where a call would go, in order, and why not elsewhere; nothing is sent.
+
+    PROMPT counts for its length alone: a target whose context window it exceeds is passed over.
+    """
+    messages = [{"role": "user", "content": prompt or ""}]
+    with _open(config) as router:
+        model = models[0] if len(models) == 1 else models
+        explanation = router.explain(model, messages, **parameters)
+    if as_json:
+        _write_json(_plain(explanation))
+    else:
+        click.echo(str(explanation))
+
+
+@main.command()
+@_model_option
+@_json_option
+@_config_option
+@click.pass_context
+def health(ctx: click.Context, models: tuple[str, ...], as_json: bool, config: Path | None) -> None:
+    """Ask each MODEL for a token or two, and say which answer; exit 1 when one does not.
+
+    What a router remembers of its targets ends with its process; so this asks them.
+    """
+    with _open(config) as router:
+        found = [_probe(router, model) for model in models]
+    if as_json:
+        _write_json(found)
+    else:
+        headings = ("target", "state", "latency", "error")
+        rows = [
+            tuple(str(row[key]) for key in ("target", "state", "latency_ms", "error"))
+            for row in found
+        ]
+        table.write(headings, rows, sys.stdout)
+    if any(row["state"] != "answers" for row in found):
+        ctx.exit(1)
+
+
+def _probe(router: Router, model: str) -> dict[str, Any]:
+    """One short call to a target, without a retry."""
+    takes_limit = router.parameters(model).find("max_tokens") is not None
+    limit: dict[str, Any] = {"max_tokens": 2} if takes_limit else {}
+    began = router.clock()
+    row: dict[str, Any] = {"target": model, "state": "answers", "latency_ms": 0, "error": ""}
+    try:
+        router.create_completion(
+            model,
+            [{"role": "user", "content": "Hi"}],
+            policy={"attempts": 1, "deadline": PROBE_SECONDS},
+            **limit,
+        )
+    except RouterError as error:
+        row["state"], row["error"] = type(error).__name__, error.message
+    row["latency_ms"] = round(1000 * (router.clock() - began))
+    return row
 
 
 @main.command()

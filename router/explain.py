@@ -20,6 +20,7 @@ class Prospect(Struct, frozen=True, kw_only=True):
         renamed, dropped, unchecked: What would become of the caller's parameters there.
         cooling_s: Seconds until it may be asked; 0 when it may be now.
         cooling_reason: The error that it cools after; `None` when it does not.
+        missing: What the provider lacks, as far as it says: a key, weights.
         commanded: Whether it was asked for to stay away; else it is tried when none is left.
     """
 
@@ -30,6 +31,7 @@ class Prospect(Struct, frozen=True, kw_only=True):
     cooling_s: float = 0.0
     cooling_reason: str | None = None
     commanded: bool = False
+    missing: str | None = None
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ def _prospect(candidate: Candidate, state: State, now: float) -> Prospect:
         cooling_s=max(0.0, cooling.until - now) if cooling else 0.0,
         cooling_reason=cooling.reason if cooling else None,
         commanded=cooling is not None and cooling.commanded,
+        missing=candidate.registered.provider.missing(),
     )
 
 
@@ -91,7 +94,7 @@ def _worst_seconds(policy: Policy, targets: int) -> float | None:
 
 
 def _line(prospect: Prospect) -> str:
-    told = []
+    told = [] if prospect.missing is None else [prospect.missing]
     if prospect.cooling_reason is not None:
         told.append(f"cooling for {prospect.cooling_s:.1f} s after {prospect.cooling_reason}")
     told += [f"{old} as {new}" for old, new in prospect.renamed.items()]

@@ -172,6 +172,37 @@ def chat(shell: Shell, model: str, *arguments: str, **more: Any) -> Any:
     return json.loads(done.stdout)
 
 
+# explain, health
+
+
+def test_explain_says_where_a_call_would_go_and_sends_nothing(shell: Shell) -> None:
+    models = ("-m", "tide/storm", "-m", "tide/calm")
+    done = shell("explain", "Ahoy", *models, "-p", "max_new_tokens=5")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "1. tide/storm (max_new_tokens as max_tokens)",
+        "2. tide/calm (max_new_tokens as max_tokens)",
+        "at worst 6 attempts, 600 s",
+    ]
+
+
+def test_explain_tells_a_target_that_is_passed_over(shell: Shell) -> None:
+    done = shell("explain", "-m", "tide/calm", "-p", "temperature=9", "--json")
+    assert done.code == 0
+    explanation = json.loads(done.stdout)
+    assert explanation["targets"] == []
+    assert explanation["passed_over"][0]["reason"] == "value"
+
+
+def test_health_asks_each_target(shell: Shell) -> None:
+    done = shell("health", "-m", "tide/calm", "-m", "tide/storm")
+    assert done.code == 1
+    _, calm, storm = done.stdout.splitlines()
+    assert re.fullmatch(r"tide/calm   answers +\d+", calm.rstrip())
+    assert re.fullmatch(r"tide/storm  PermissionDenied +\d+ +wind and rain", storm)
+    assert shell("health", "-m", "tide/calm").code == 0
+
+
 # chat
 
 
