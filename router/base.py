@@ -16,7 +16,7 @@ from router.budget import Budget
 from router.catalog import Catalog
 from router.clock import Clock
 from router.discovery import PluginInfo, Selection
-from router.errors import BadRequest, ConfigError
+from router.errors import BadRequest, ConfigError, RouterError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
 from router.explain import Explanation, explain
@@ -155,7 +155,11 @@ class BaseRouter:
             PluginLoadError: It breaks the contract.
         """
         info = self._host.register(plugin, name, replace=replace)
-        self._routes = check_routes(self._routes, self._catalog, self._host)
+        try:
+            self._routes = check_routes(self._routes, self._catalog, self._host)
+        except RouterError:
+            self._host.withdraw(info)
+            raise
         return info
 
     def providers(self) -> list[Provider]:

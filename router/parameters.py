@@ -397,7 +397,7 @@ def bind(
     for name, value in given.items():
         parameter = parameters.find(name)
         if parameter is None:
-            if parameters.open and name not in parameters.lacking:
+            if parameters.open and name not in {*parameters.lacking, *LEADING, *RESERVED}:
                 unchecked.append(name)
                 arguments[name] = value
             elif drop and kinds.get(name) is Kind.TUNING:

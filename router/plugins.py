@@ -193,10 +193,16 @@ class PluginHost:
                     self.manager.register(unhooked, info.name)
                 raise
             for each in replaced:
-                self._withdraw(each)
+                self._forget(each)
             self._infos.append(info)
             self._admit(info, registered)
             return info
+
+    def withdraw(self, info: PluginInfo) -> None:
+        """Forget a plugin again; what it brought is closed with the rest."""
+        with self._lock:
+            self._unhook(info.name)
+            self._forget(info)
 
     def close(self) -> list[tuple[Registered, Exception]]:
         """Close every provider, once; what one raises does not keep the others from it."""
@@ -354,8 +360,7 @@ class PluginHost:
         if self._strict:
             raise PluginLoadError(f"{info.origin}: {info.reason}") from error
 
-    def _withdraw(self, info: PluginInfo) -> None:
-        """Forget a plugin that is replaced; what it brought is closed with the rest."""
+    def _forget(self, info: PluginInfo) -> None:
         self._infos = [each for each in self._infos if each is not info]
         self._entry_points.pop(info.name, None)
         for name in info.providers:

@@ -549,6 +549,15 @@ def test_bind_does_not_hand_an_open_target_what_its_row_took_away():
     assert bind(parameters, {"top_k": 2}, {"top_k": FEATURE}).refusal == "takes no top_k"
 
 
+@pytest.mark.parametrize("name", ["model", "messages", "stream", "policy", "extra_body"])
+def test_bind_hands_an_open_target_none_of_the_calls_own_names(name):
+    """A target's default parameters could put other messages in the place of the caller's."""
+
+    def open_ended(model: str, messages: list, stream: bool, **others: Any): ...
+
+    assert bind(read_signature(open_ended, "mine"), {name: "x"}, {}).refusal == f"takes no {name}"
+
+
 NAMES = sorted({name for group in SYNONYMS for name in group} | {p.name for p in READ} | {"zzz"})
 
 
