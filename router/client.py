@@ -391,6 +391,8 @@ class _AsyncRun:
         try:
             step = next(steps)
             while True:
+                if isinstance(step, HttpRequest):
+                    self.notes.hide(step)
                 try:
                     result = await self._perform(step)
                 except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's function may raise anything

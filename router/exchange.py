@@ -83,11 +83,15 @@ class Notes:
         self.read_a_stream = False
 
     def sends(self, request: HttpRequest) -> None:
+        """A request of the exchange itself is about to be sent."""
         self.host = request.url.split("/", 3)[2]
+        self.key = next((repr(value) for value in self.hide(request)), self.key)
+
+    def hide(self, request: HttpRequest) -> list[Secret]:
+        """Remember the keys of a request, which no error may repeat."""
         secrets = [value for value in request.headers.values() if isinstance(value, Secret)]
-        if secrets:
-            self.secrets += secrets
-            self.key = repr(secrets[0])
+        self.secrets += secrets
+        return secrets
 
     def received(self, response: HttpResponse) -> None:
         self.status = response.status

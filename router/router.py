@@ -249,13 +249,13 @@ class Run:
         try:
             action = next(actions)
             while True:
+                if does_io and clock() >= limit.until:
+                    raise limit.error(clock())
                 if action is PING:
                     limit.ping(clock())
                     action = actions.send(None)
                     continue
                 if isinstance(action, str | Chunk):
-                    if does_io and clock() >= limit.until:
-                        raise limit.error(clock())
                     yield action
                     now = clock()
                     if answer.finished:
@@ -297,6 +297,8 @@ class Run:
         try:
             step = next(steps)
             while True:
+                if isinstance(step, HttpRequest):
+                    self.notes.hide(step)
                 try:
                     result = self._perform(step)
                 except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's function may raise anything
