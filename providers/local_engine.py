@@ -176,10 +176,9 @@ def _refused(error: Exception) -> RouterError:
 def load(path: Path, shape: Shape) -> Any:
     """Load weights; the `Server` of xllamacpp that holds them.
 
-    It is loaded in silence. Only when that has failed, and its reason is wanted, or when this
-    module's log is at debug level, is it loaded with its mouth open, and file descriptor 2 points
-    to a file as long as that takes: nobody else writes there meanwhile, since no other thread of
-    the interpreter runs.
+    llama.cpp is silent. Only to learn why that has failed, or when this module's log is at debug
+    level, it is started with its log on, and file descriptor 2 points to a file meanwhile: nobody
+    else is kept from writing there, since no other thread of the interpreter runs.
 
     Raises:
         PluginError: xllamacpp is not installed.

@@ -30,6 +30,7 @@ from router import (
     Chunk,
     ConfigError,
     ContextOverflow,
+    DeadlineExceeded,
     ModelNotFound,
     Overloaded,
     PluginError,
@@ -308,7 +309,7 @@ def test_reason_of_a_failed_load_needs_no_open_stderr(tmp_path):
     bad = tmp_path / "text.gguf"
     bad.write_text("no weights at all")
     script = f"""
-        import os, sys
+        import os
         from providers.local import Local
         os.close(2)
         try:
@@ -423,7 +424,7 @@ def is_running(function: str) -> bool:
 def test_weights_loaded_before_a_fork_are_refused_in_the_child():
     """llama.cpp hung there for ever: its threads are not in the child."""
     script = f"""
-        import os, sys
+        import os, signal
         from providers.local import Local
         provider = Local(context_window=256)
         question = {SEA!r}
@@ -431,6 +432,7 @@ def test_weights_loaded_before_a_fork_are_refused_in_the_child():
         next(under_way)
         child = os.fork()
         if not child:
+            signal.alarm(20)
             for answer in (provider.create_completion("smollm2", question, True), under_way):
                 try:
                     list(answer)
@@ -597,6 +599,18 @@ def test_router_that_is_left_early_frees_the_slot():
             next(iter(stream))
         assert workers() == []
         assert router.create_completion("local/smollm2", SEA, max_tokens=2).text
+
+
+def test_deadline_passes_while_a_long_prompt_is_read():
+    """The router looked at the clock for content alone, and signs of life went on for ever."""
+    prompt = [{"role": "user", "content": "The sea is " + "very " * 3000 + "deep."}]
+    with Router(settings={"local": {"slots": 1}}) as router:
+        router.create_completion("local/smollm2", SEA, max_tokens=1)
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            router.create_completion("local/smollm2", prompt, policy={"deadline": 0.5})
+        assert time.monotonic() - began < 10
+        assert workers() == []
 
 
 def test_async_router_streams_and_leaves_no_thread_behind():
