@@ -78,7 +78,7 @@ class Planner:
         demand = Demand.of(call.messages, call.parameters)
         candidates = []
         for each in reached:
-            wanted = {**each.target.parameters, **call.parameters}
+            wanted = _with_defaults(each, call.parameters)
             binding = bind(each.parameters, wanted, kinds, drop=call.policy.drop_tunings)
             refusal = self._refusal(each, call, binding, demand)
             if refusal is None:
@@ -168,6 +168,20 @@ def _resolve(name: str, catalog: Catalog) -> Target:
         if not slash:
             raise
         return Target(head, tail)
+
+
+def _with_defaults(reached: _Reached, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The target's own parameters, and over them the caller's, by whatever names."""
+    if not reached.target.parameters:
+        return given
+    find = reached.parameters.find
+    overruled = {item.argument for name in given if (item := find(name)) is not None}
+    defaults = {
+        name: value
+        for name, value in reached.target.parameters.items()
+        if value is not None and ((item := find(name)) is None or item.argument not in overruled)
+    }
+    return {**defaults, **given}
 
 
 def _readable(
