@@ -343,6 +343,7 @@ class _AsyncRun:
                     return
         finally:
             pump.stopped = True
+            blocking.limit.cancel()
 
     async def _perform(self, action: Action | Any) -> Any:
         if isinstance(action, HttpResponse):

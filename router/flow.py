@@ -233,7 +233,8 @@ class Choice:
         for option in options:
             if option.at_once and self._granted(option, now, charged=True):
                 return option
-        ejected, cooling = [], []
+        ejected: list[tuple[Cooling, Option]] = []
+        cooling: list[tuple[float, Option]] = []
         for option in [option for option in options if option.fresh]:
             found = self._state.health.cooling(option.subject, now)
             if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.errors import DeadlineExceeded, Phase, RouterError, Timeout
+from router.errors import Cancelled, DeadlineExceeded, Phase, RouterError, Timeout
 from router.policy import Policy
 
 AFTER_FINISH = 2.0
@@ -26,6 +26,7 @@ class Limit:
     """
 
     __slots__ = (
+        "_cancelled",
         "_connect",
         "_first_token",
         "_idle",
@@ -48,6 +49,7 @@ class Limit:
         self._phase: Phase = "total"
         self.until = self._total
         self._watches_idle = idle
+        self._cancelled = False
         if first_token:
             self._set(now + policy.first_token, "first_token")
 
@@ -69,8 +71,15 @@ class Limit:
         """The finish reason came."""
         self.until = min(self.until, now + AFTER_FINISH)
 
+    def cancel(self) -> None:
+        """End the attempt at its next wait or piece: nobody wants it any more."""
+        self._cancelled = True
+        self.until = float("-inf")
+
     def error(self, now: float, *, connecting: bool = False) -> RouterError:
         """What the limit that ran out is called."""
+        if self._cancelled:
+            return Cancelled("closed by the caller")
         if self.deadline is not None and now >= self.deadline:
             return DeadlineExceeded(
                 "the deadline of the call has passed", possibly_billed=not connecting
@@ -87,5 +96,6 @@ class Limit:
         return Timeout(message, phase=self._phase)
 
     def _set(self, until: float, phase: Phase) -> None:
-        self.until = min(until, self._total)
-        self._phase = phase
+        if not self._cancelled:
+            self.until = min(until, self._total)
+            self._phase = phase

@@ -215,6 +215,7 @@ class Run:
 
     def cancel(self) -> None:
         """End it from another thread."""
+        self.limit.cancel()
         if self.transport_exchange is not None:
             self.transport_exchange.cancel()
 

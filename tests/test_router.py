@@ -22,6 +22,7 @@ from router import (
     AuthError,
     BadRequest,
     Call,
+    Cancelled,
     Chunk,
     ConfigError,
     ConnectFailed,
@@ -764,3 +765,23 @@ def test_the_trace_reads_as_text(call: Caller) -> None:
     assert str(result.trace) == (
         "1. first/model failed in 0 ms: it broke\n2. second/model succeeded in 0 ms"
     )
+
+
+def test_closing_from_another_thread_ends_a_blocking_provider_at_its_next_piece() -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    @provider("slow", models=["model"])
+    def slow(model: str, messages: list[Any], stream: bool) -> Any:
+        yield "a"
+        reached.set()
+        go_on.wait(10)
+        yield "b"
+
+    with Router([slow], allow=[]) as router, ThreadPoolExecutor(1) as pool:
+        answer = router.create_completion("slow/model", USER, stream=True)
+        reader = pool.submit(list, answer)
+        assert reached.wait(10)
+        answer.close()
+        go_on.set()
+        with pytest.raises(Cancelled):
+            reader.result(10)
