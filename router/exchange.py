@@ -39,7 +39,11 @@ MAX_UPSTREAM_TEXT = 2048
 PING = Chunk()
 """Stands for a piece that is nothing to deliver, but shows that the server is alive."""
 
-Action: TypeAlias = str | Chunk | HttpRequest | HttpResponse | Call | Wait | Shared
+Asking: TypeAlias = HttpResponse | HttpRequest | Call | Wait | Shared
+ASKING = (HttpResponse, HttpRequest, Call, Wait, Shared)
+"""The steps that bring something back."""
+
+Action: TypeAlias = str | Chunk | Asking
 
 
 class Extras(Struct, frozen=True, kw_only=True):
@@ -182,11 +186,9 @@ def _advance(
                 return
             raise translate(error) from error
         result = failure = None
-        if isinstance(step, str | Chunk):
-            yield step if accept(provider, step, answer) else PING
-        elif isinstance(step, Cleanup):
-            notes.cleanups.append(step.function)
-        else:
+        if isinstance(step, str):
+            yield step if answer.add_text(step) else PING
+        elif isinstance(step, ASKING):
             try:
                 result = yield _action(provider, step, notes, extras)
             except (KeyboardInterrupt, GeneratorExit):
@@ -196,6 +198,10 @@ def _advance(
                 continue
             if isinstance(result, HttpResponse):
                 notes.received(result)
+        elif isinstance(step, Cleanup):
+            notes.cleanups.append(step.function)
+        else:
+            yield step if accept(provider, step, answer) else PING
 
 
 def accept(provider: Provider, piece: Any, answer: Answer) -> bool:
@@ -233,20 +239,16 @@ def _check_chunk(provider: Provider, chunk: Chunk) -> None:
     )
 
 
-def _action(provider: Provider, step: Any, notes: Notes, extras: Extras) -> Action:
-    """What a step other than a piece asks the driver to do."""
-    if not provider.does_io:
-        match step:
-            case HttpRequest():
-                _add_extras(step, extras)
-                notes.sends(step)
-                return step
-            case HttpResponse():
-                notes.read_a_stream = True
-                return step
-            case Call() | Wait() | Shared():
-                return step
-    raise _no_step(provider, step)
+def _action(provider: Provider, step: Asking, notes: Notes, extras: Extras) -> Asking:
+    """What a step that asks for something asks of the driver."""
+    if provider.does_io:
+        raise _no_step(provider, step)
+    if isinstance(step, HttpResponse):
+        notes.read_a_stream = True
+    elif isinstance(step, HttpRequest):
+        _add_extras(step, extras)
+        notes.sends(step)
+    return step
 
 
 def _no_step(provider: Provider, step: Any) -> ProtocolError:

@@ -11,7 +11,7 @@ from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Pre
 from router.cleanup import Cleanups
 from router.clock import Clock
 from router.errors import Cancelled, ConfigError, RouterError
-from router.exchange import PING, Action, Notes, run
+from router.exchange import ASKING, PING, Action, Notes, run
 from router.flow import (
     Announce,
     Begin,
@@ -256,7 +256,7 @@ class Run:
                     limit.ping(clock())
                     action = actions.send(None)
                     continue
-                if isinstance(action, str | Chunk):
+                if isinstance(action, str) or not isinstance(action, ASKING):
                     yield action
                     now = clock()
                     if answer.finished:

@@ -8,7 +8,9 @@ because a wrong answer is worse than none: invalid UTF-8 and endless lines are e
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from router.errors import ProtocolError
 from router.provider import decode_json
@@ -19,7 +21,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True):
     """One event: its type (`message` unless the stream names one) and its data, as bytes.
 
     `data` is `None` for a comment: a keep-alive, which is no event but a sign of life.
@@ -117,12 +119,12 @@ class SSE:
             ProtocolError: Invalid UTF-8, or an event of more than `MAX_EVENT_BYTES`.
         """
         for line in self._lines.feed(data):
-            if line.startswith(b"data:"):
-                self._add(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line:
+            if not line:
                 if self._data:
                     yield self._event()
                 self._type = b""
+            elif line.startswith(b"data:"):
+                self._add(line[6:] if line.startswith(b"data: ") else line[5:])
             elif line[0] == 58:
                 yield COMMENT
             else:

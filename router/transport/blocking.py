@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import urllib3
@@ -39,6 +39,7 @@ from router.foreign import LOCAL_ERRNOS, chain, tls_reason
 from router.limit import Limit
 from router.provider import HttpRequest, HttpResponse
 from router.transport.body import encode, wire_headers
+from router.transport.chunked import Chunked
 from router.transport.network import connection_hint, proxy_for, tls_context
 from router.transport.settings import (
     MAX_BODY_BYTES,
@@ -245,11 +246,40 @@ class _Adapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing: the context holds the certificates already, loaded once for all."""
 
+    def build_response(self, req: PreparedRequest, resp: Any) -> Any:
+        """urllib3's response as it is: what requests would make of it is not needed."""
+        return resp
+
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
         host, _ = super().build_connection_pool_key_attributes(request, True, cert)
         return host, {"ssl_context": self._context}
+
+
+class _Body:
+    """A streamed body: urllib3's response, and what it brings, read by read."""
+
+    __slots__ = ("pieces", "raw")
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        if raw.chunked and "content-encoding" not in raw.headers:
+            self.pieces: Iterator[bytes] = _unframed(raw)
+        else:
+            self.pieces = iter(lambda: raw.read1(READ_BYTES, decode_content=True), b"")
+
+
+def _unframed(raw: Any) -> Iterator[bytes]:
+    """The content of a chunked body, past urllib3, which would read it chunk by chunk."""
+    response, frames = raw._original_response, Chunked()
+    while not frames.done:
+        if not (data := response.fp.read1(READ_BYTES)):
+            raise http.client.IncompleteRead(b"")
+        if content := frames.feed(data):
+            yield content
+    response.close()
+    raw.release_conn()
 
 
 class BlockingTransport:
@@ -284,7 +314,7 @@ class BlockingTransport:
         """
         failure: RouterError
         try:
-            data: bytes = response.source.read1(READ_BYTES, decode_content=True)
+            data: bytes = next(response.source.pieces, b"")
             return data
         except RouterError as error:
             failure = error
@@ -301,13 +331,14 @@ class BlockingTransport:
             drain: Whether the answer is whole, so that what is left is at most an end marker:
                 then a moment is given to it, since a new connection would cost more.
         """
-        raw, response.source = response.source, None
-        if raw is None:
+        body, response.source = response.source, None
+        if body is None:
             return
+        raw = body.raw
         try:
             if drain and not raw.isclosed():
                 exchange.limit.until = time.monotonic() + _DRAIN_SECONDS
-                while raw.read1(READ_BYTES, decode_content=False):
+                for _ in body.pieces:
                     continue
         except Exception:  # noqa: BLE001  # closed below, whatever it was
             return
@@ -329,12 +360,12 @@ class BlockingTransport:
                 stream=True,
                 timeout=exchange.remaining(),
                 proxies={"http": proxy, "https": proxy} if proxy else None,
-            ).raw
+            )
         finally:
             _current.exchange = None
-        headers = {name.lower(): value for name, value in _joined(raw.headers)}
+        headers = _headers(raw)
         if request.stream and raw.status < 400:
-            return HttpResponse(raw.status, headers, streamed=True, source=raw)
+            return HttpResponse(raw.status, headers, streamed=True, source=_Body(raw))
         limit = MAX_BODY_BYTES if raw.status < 400 else MAX_ERROR_BYTES
         try:
             return HttpResponse(raw.status, headers, _read_whole(raw, limit, exchange))
@@ -392,12 +423,13 @@ def _prepare(request: HttpRequest) -> PreparedRequest:
     return prepared
 
 
-def _joined(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Headers of one name joined by a line feed, which no value holds."""
-    items: dict[str, list[str]] = {}
-    for name, value in headers.iteritems():  # type: ignore[attr-defined]  # urllib3's HTTPHeaderDict
-        items.setdefault(name, []).append(value)
-    return [(name, "\n".join(values)) for name, values in items.items()]
+def _headers(raw: Any) -> dict[str, str]:
+    """Names in lower case, the values of one name joined by a line feed, which no value holds."""
+    headers: dict[str, str] = {}
+    for name, value in raw.headers.iteritems():
+        key = name.lower()
+        headers[key] = f"{headers[key]}\n{value}" if key in headers else value
+    return headers
 
 
 def _read_whole(raw: Any, limit: int, exchange: Exchange) -> bytes:
