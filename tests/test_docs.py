@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 from emulators import llamacpp
+from emulators.chat import chunk, delta, message, sse
+from emulators.chatui import ChatUI
 from emulators.loopback import LoopbackServer, Reply, Request, compact
 from pages import Page, as_shown
 
@@ -26,33 +28,38 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 PAPERS = [*sorted(ROOT.glob("*.md")), *PAGES]
 TRIED = [path for path in PAPERS if Page(path).programs or Page(path).commands]
-SERVED = {
-    "h2o.md": "providers/test_h2o.py",
-    "openai.md": "providers/test_compatible.py",
-}
-"""Pages whose programs need a server that stands in for the provider, and the tests with it."""
-
-OLLAMA = "http://127.0.0.1:11434"
-OTHERS_CALL = {"README.md": {OLLAMA}}
-
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([\w-]+))?\)")
+
+
+WORDS = ("The", " sea", " keeps", " no", " secrets", ".")
+"""What the servers answer that stand in for those which a page takes for given."""
 
 
 class Ollama(LoopbackServer):
     """Ollama's own wire, as far as the plugin of the README reads it."""
 
     def handle(self, request: Request) -> Reply:
-        lines = [{"message": {"content": text}, "done": False} for text in ("The sea keeps", " no")]
-        lines.append({"message": {"content": " secrets."}, "done": True})
+        lines = [{"message": {"content": word}, "done": word == "."} for word in WORDS]
         return Reply(200, (), b"".join(compact(line).encode() + b"\n" for line in lines))
 
 
-@pytest.fixture
-def addresses(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """What stands for the servers that a page takes for given."""
-    with ExitStack() as stack:
-        needed = OTHERS_CALL.get(request.node.callspec.params["path"].name, ())
-        yield {address: stack.enter_context(Ollama()).url for address in needed}
+class Completions(LoopbackServer):
+    """OpenAI's wire."""
+
+    def handle(self, request: Request) -> Reply:
+        usage = {"prompt_tokens": 12, "completion_tokens": len(WORDS), "total_tokens": 18}
+        if not request.json().get("stream"):
+            return Reply.json(200, chunk(message(content="".join(WORDS)), usage=usage))
+        events = [chunk(delta(content=word)) for word in WORDS]
+        return Reply(200, (), sse(*events, chunk(delta("stop")), chunk(usage=usage)))
+
+
+SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
+    "README.md": ("http://127.0.0.1:11434", Ollama),
+    "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),
+    "openai.md": ("http://127.0.0.1:8080", Completions),
+}
+"""By page, the address in it and the server that stands there."""
 
 
 @pytest.fixture
@@ -77,28 +84,24 @@ def coded(name: str, text: str) -> bool:
 # -- the programs
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in TRIED if path.name not in SERVED], ids=lambda path: path.name
-)
-def test_programs_of_a_page_print_what_it_shows(
-    path: Path, addresses: dict[str, str], tmp_path: Path
-) -> None:
-    page = Page(path, addresses)
-    tried = [*page.programs, *page.commands]
-    if any("local/smollm2" in each.text for each in tried) and (why := llamacpp.missing()):
-        pytest.skip(why)
+@pytest.mark.parametrize("path", TRIED, ids=lambda path: path.name)
+def test_programs_of_a_page_print_what_it_shows(path: Path, tmp_path: Path) -> None:
     if not entry_points(group="router.plugins", name="h2o"):
         pytest.skip("the package is on the path, not installed, so no router finds its plugins")
-    results = page.run(tmp_path)
+    with ExitStack() as stack:
+        addresses = {}
+        if path.name in SERVERS:
+            address, server = SERVERS[path.name]
+            addresses[address] = stack.enter_context(server()).url
+        page = Page(path, addresses)
+        tried = [*page.programs, *page.commands]
+        if any("local/smollm2" in each.text for each in tried) and (why := llamacpp.missing()):
+            pytest.skip(why)
+        results = page.run(tmp_path)
     assert len(results) == len(tried)
     for printed, block in results:
         shown = [line.rstrip() for line in block.shown.splitlines()]
         assert as_shown(printed, block.shown) == shown, f"{path.name}, line {block.line}"
-
-
-def test_pages_that_are_tried_elsewhere_are_tried_there() -> None:
-    for name, test in SERVED.items():
-        assert f'"{name}"' in (ROOT / "tests" / test).read_text()
 
 
 def test_what_a_page_shows_has_no_program_in_a_language_that_is_not_run() -> None:

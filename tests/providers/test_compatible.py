@@ -3,7 +3,6 @@
 import json
 import re
 import tomllib
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -273,36 +272,6 @@ def test_h2ogpt_hides_its_failures_behind_a_400():
 # -- the page of docs
 
 PAGE = Path(__file__).parents[2] / "docs" / "openai.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
-SEA = ("The", " sea", " keeps", " no", " secrets", ".")
-
-installed = pytest.mark.skipif(
-    not entry_points(group="router.plugins", name="openai"),
-    reason="the package is on the path, not installed, so no router finds its plugins",
-)
-
-
-class Sea(LoopbackServer):
-    """A service that knows one sentence."""
-
-    def handle(self, request):
-        usage = {"prompt_tokens": 12, "completion_tokens": len(SEA), "total_tokens": 18}
-        if not request.json().get("stream"):
-            return Reply.json(200, chunk(message(content="".join(SEA)), usage=usage))
-        events = [chunk(delta(content=word)) for word in SEA]
-        return Reply(200, (), sse(*events, STOP, chunk(usage=usage)))
-
-
-def test_every_example_of_the_page_shows_its_output():
-    assert PAGE.read_text().count("```python") == len(EXAMPLES) > 0
-
-
-@installed
-@pytest.mark.parametrize(("program", "output"), EXAMPLES)
-def test_examples_of_the_page_print_what_they_show(capsys, program, output):
-    with Sea() as server:
-        exec(program.replace("http://127.0.0.1:8080", server.url), {})
-    assert capsys.readouterr().out == output
 
 
 def test_page_has_every_service_with_its_variables():

@@ -1094,19 +1094,6 @@ def test_concurrent_calls_have_conversations_of_their_own():
 # -- the documentation
 
 PAGE = Path(__file__).parents[2] / "docs" / "h2o.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
-SEA = ("The", " sea", " keeps", " no", " secrets", ".")
-
-
-def test_every_example_of_the_page_shows_its_output():
-    assert PAGE.read_text().count("```python") == len(EXAMPLES) > 0
-
-
-@pytest.mark.parametrize(("program", "output"), EXAMPLES)
-def test_examples_of_the_page_print_what_they_show(capsys, program, output):
-    with ChatUI(tokens=SEA) as server:
-        exec(program.replace("http://127.0.0.1:3000", server.url), {})
-    assert capsys.readouterr().out == output
 
 
 def test_page_has_every_setting_parameter_and_model():
