@@ -240,7 +240,7 @@ class Provider:
 
     It runs in the caller's thread in the sync router and in a pool in the async one, where
     `create_completion_async`, if there is one (an async generator), is used instead. It raises
-    the errors of `router.errors`; anything else that it raises counts as an `UpstreamError`.
+    the errors of `router.errors`; anything else that it raises counts as a `PluginError`.
 
     Attributes:
         name: What targets call it: `name/model`.
@@ -340,9 +340,11 @@ def provider(
         twin: An async generator function of the same signature, used by the async router.
 
     Raises:
-        ConfigError: The name holds a slash or white space.
+        ConfigError: The name holds a slash or white space, or `models` is one name, not a list.
     """
     check_name(name)
+    if isinstance(models, str):
+        raise ConfigError(f"@provider({name!r}): models is a list of models, not one str")
 
     def decorate(function: Callable[..., Iterable[Any]]) -> FunctionProvider:
         kind = WireFunctionProvider if wire else FunctionProvider

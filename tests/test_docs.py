@@ -58,6 +58,8 @@ SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
     "README.md": ("http://127.0.0.1:11434", Ollama),
     "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),
     "openai.md": ("http://127.0.0.1:8080", Completions),
+    "plugins.md": ("http://127.0.0.1:11434", Ollama),
+    "plugins.md": ("http://127.0.0.1:11434", Ollama),
 }
 """By page, the address in it and the server that stands there."""
 

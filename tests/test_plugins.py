@@ -768,6 +768,12 @@ def test_what_is_no_plugin_is_refused_when_it_is_registered(plugin, why):
     assert r.plugins == before
 
 
+def test_models_of_a_function_in_one_str_are_refused():
+    """Its letters were the models."""
+    with pytest.raises(ConfigError, match="models is a list of models, not one str"):
+        provider("shout", models="loud")
+
+
 def test_name_that_is_taken_is_refused_with_the_ways_out(acme):
     with Router(allow=["acme"]) as r:
         with pytest.raises(ConfigError) as caught:
