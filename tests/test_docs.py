@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import entry_points
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
     "README.md": ("http://127.0.0.1:11434", Ollama),
     "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),
     "openai.md": ("http://127.0.0.1:8080", Completions),
-    "plugins.md": ("http://127.0.0.1:11434", Ollama),
     "plugins.md": ("http://127.0.0.1:11434", Ollama),
 }
 """By page, the address in it and the server that stands there."""
@@ -168,14 +168,16 @@ def test_every_public_name_is_documented(everything: str) -> None:
     assert [name for name in names if not coded(name, everything)] == []
 
 
-def test_every_hook_is_documented(everything: str) -> None:
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "router_spec")]
-    assert hooks
-    assert [name for name in hooks if not coded(name, everything)] == []
+def test_every_hook_is_documented_with_its_arguments() -> None:
+    documented = [row[0] for row in rows((DOCS / "plugins.md").read_text(), "hook")]
+    hooks = {n: hook for n, hook in vars(hookspecs).items() if hasattr(hook, "router_spec")}
+    told = [f"`{name}({', '.join(signature(hook).parameters)})`" for name, hook in hooks.items()]
+    assert documented == told
 
 
-def test_every_event_is_documented(everything: str) -> None:
-    assert [name for name in events.EVENTS if not coded(name, everything)] == []
+def test_every_event_is_documented() -> None:
+    documented = [row[0].strip("`") for row in rows((DOCS / "logging.md").read_text(), "event")]
+    assert documented == list(events.EVENTS)
 
 
 def test_every_method_and_field_is_in_the_reference() -> None:
@@ -202,9 +204,7 @@ def methods(kind: type) -> list[str]:
 def test_every_argument_of_the_router_is_in_the_reference() -> None:
     page = (DOCS / "reference.md").read_text()
     told = [name for row in rows(page, "argument") for name in re.findall(r"`(\w+)`", row[0])]
-    arguments = BaseRouter.__init__.__code__
-    names = arguments.co_varnames[1 : arguments.co_argcount + arguments.co_kwonlyargcount]
-    assert sorted(told) == sorted(names)
+    assert sorted(told) == sorted(set(signature(BaseRouter.__init__).parameters) - {"self"})
 
 
 # -- tables that must say what the code does
@@ -298,7 +298,10 @@ def test_contributing_names_files_and_targets_that_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"`((?:router|providers|tests|docs|\.ci)/[\w/.]*)`", text)
     assert paths
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    packages = Path(router.__file__).parents[1]  # elsewhere, where the wheel is tested
+    assert [
+        path for path in paths if not any((at / path).exists() for at in (ROOT, packages))
+    ] == []
     made = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\$ make ([a-z-]+)", text)) <= set(made)
 
