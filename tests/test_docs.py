@@ -20,7 +20,7 @@ from pages import Page, as_shown
 
 import router
 import router.testing
-from router import errors, events, hookspecs
+from router import errors, hookspecs
 from router.base import BaseRouter
 from router.rules import RULES
 
@@ -160,7 +160,7 @@ def test_a_page_reaches_no_host_but_loopback(tmp_path: Path) -> None:
     assert printed == 2 * "Name or service not known\n"
 
 
-# -- nothing public goes unsaid
+# -- nothing public goes unsaid (of events: tests/test_logging.py; of settings: test_config.py)
 
 
 def test_every_public_name_is_documented(everything: str) -> None:
@@ -173,11 +173,6 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
     hooks = {n: hook for n, hook in vars(hookspecs).items() if hasattr(hook, "router_spec")}
     told = [f"`{name}({', '.join(signature(hook).parameters)})`" for name, hook in hooks.items()]
     assert documented == told
-
-
-def test_every_event_is_documented() -> None:
-    documented = [row[0].strip("`") for row in rows((DOCS / "logging.md").read_text(), "event")]
-    assert documented == list(events.EVENTS)
 
 
 def test_every_method_and_field_is_in_the_reference() -> None:
