@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeAlias
+from collections.abc import Generator, Iterable
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from router import ConfigError, HttpResponse, ProtocolError, RouterError, error_for_status
+from router import (
+    SSE,
+    Chunk,
+    ConfigError,
+    Event,
+    Exchange,
+    HttpResponse,
+    ProtocolError,
+    RouterError,
+    error_for_status,
+)
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest whole body where a stream was asked for: what the host allows elsewhere."""
@@ -36,6 +46,51 @@ def check_url(url: str, source: str) -> str:
     if "@" in parts.netloc:
         raise ConfigError(f"{source} holds a user or a password: use a key, or a header")
     return url.rstrip("/")
+
+
+class Reader(Protocol):
+    """What reads one answer of a wire whose streams are server-sent events.
+
+    Attributes:
+        done: Whether nothing behind the last event is to be read.
+    """
+
+    done: bool
+
+    def whole(self, body: bytes) -> Iterable[str | Chunk]:
+        """The pieces of an answer that came at once."""
+
+    def event(self, event: Event) -> Iterable[str | Chunk]:
+        """The pieces that an event brings."""
+
+    def end(self) -> None:
+        """Take note that the stream has ended."""
+
+
+def read_answer(response: HttpResponse, reader: Reader) -> Exchange:
+    """The pieces of an answer: streamed, or whole, be it where a stream was asked for.
+
+    Raises:
+        ProtocolError: The body is empty, or too large to be whole.
+        RouterError: What the reader makes of it.
+    """
+    if not response.streamed:
+        yield from reader.whole(filled(response.body))
+        return
+    data = yield from beginning(response)
+    if data.lstrip(BLANK)[:1] in (b"{", b"[", b"<"):
+        yield from reader.whole((yield from rest(response, data)))
+        return
+    sse = SSE()
+    while data:
+        for event in sse.feed(data):
+            yield from reader.event(event)
+            if reader.done:
+                return
+        data = yield response
+    for event in sse.end():
+        yield from reader.event(event)
+    reader.end()
 
 
 def beginning(response: HttpResponse) -> Reading:
