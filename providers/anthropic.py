@@ -1,0 +1,246 @@
+"""Anthropic's messages: the wire of the Claude models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from router import (
+    FEATURE,
+    TUNING,
+    AuthError,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    Message,
+    Model,
+    ProtocolError,
+    RouterError,
+    Secret,
+    WireProvider,
+    decode_json,
+)
+
+from .anthropic_answers import Reader
+from .anthropic_errors import Problem
+from .anthropic_requests import FILES_BETA, body_of, has_file_ids, prefill_of
+from .openai_parameters import (
+    MaxTokens,
+    ParallelToolCalls,
+    Stop,
+    ToolChoice,
+    Tools,
+    TopK,
+    TopP,
+    User,
+)
+from .service import check_url, read_answer, unexplained
+
+BASE_URL = "https://api.anthropic.com"
+URL_VARIABLE = "ANTHROPIC_BASE_URL"
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+VERSION = "2023-06-01"
+"""The only version of the wire that is served; what is new comes under `anthropic-beta`."""
+
+MAX_TOKENS = 32_000
+"""What is asked for where neither the call nor the model says how many tokens: the wire has no
+default. No model since Claude 4 allows fewer, and a smaller number would cut answers unasked."""
+
+# -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
+
+Temperature = Annotated[
+    float | None, TUNING, Meta(ge=0, le=1, description="Randomness; 0 takes the likeliest token.")
+]
+ResponseFormat = Annotated[
+    dict[str, Any] | None, FEATURE, Meta(description="JSON of a schema, as the answer.")
+]
+ReasoningEffort = Annotated[
+    Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
+    TUNING,
+    Meta(description="How long to think."),
+]
+Thinking = Annotated[
+    dict[str, Any] | None,
+    TUNING,
+    Meta(description="The wire's own setting for it, where `reasoning_effort` is too coarse."),
+]
+
+# What the models from 4.7 on refuse, by the guides to their migration.
+_SAMPLING = ("temperature", "top_p", "top_k")
+
+
+def _model(id_: str, *aliases: str, without: tuple[str, ...] = _SAMPLING) -> Model:
+    """One of those that a million tokens fit."""
+    return Model(
+        id=id_,
+        aliases=aliases,
+        context_window=1_000_000,
+        output_limit=128_000,
+        inputs=("text", "image", "file"),
+        tools=True,
+        structured_output=True,
+        reasoning=True,
+        without=without,
+    )
+
+
+def _older(id_: str, alias: str) -> Model:
+    """One of those that can still be made to go on with a text."""
+    return Model(
+        id=id_,
+        aliases=(alias,),
+        context_window=200_000,
+        output_limit=64_000,
+        inputs=("text", "image", "file"),
+        tools=True,
+        structured_output=True,
+        reasoning=True,
+        accepts_prefill=True,
+    )
+
+
+class Anthropic(WireProvider):
+    """The service, or another that speaks its wire.
+
+    The environment is read when a call starts: listing needs no key, and a key that is set later
+    counts.
+
+    Args:
+        base_url: What stands before `/v1/messages`; a `/v1` at its end may be there or not.
+        key: The service's key, in place of the environment's.
+        headers: Sent with every request, such as `anthropic-beta`.
+
+    Raises:
+        ConfigError: The URL or the key is malformed; the message holds neither.
+    """
+
+    name = "anthropic"
+    open_models = True
+    models = (
+        _model("claude-fable-5-2"),
+        _model("claude-opus-5-5"),
+        _model("claude-sonnet-5-5"),
+        _model("claude-haiku-5-5"),
+        _model("claude-fable-5-1"),
+        _model("claude-fable-5"),
+        _model("claude-opus-5"),
+        _model("claude-sonnet-5"),
+        _model("claude-opus-4-8"),
+        _model("claude-opus-4-7"),
+        _model("claude-opus-4-6", without=()),
+        _model("claude-sonnet-4-6", without=()),
+        _older("claude-opus-4-5-20251101", "claude-opus-4-5"),
+        _older("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+        _older("claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+    )
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        key: str | Secret | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
+    ) -> None:
+        self._base_url = None if base_url is None else check_url(base_url, "base_url")
+        self._key = None if key is None else _secret(key, f"the key of {self.name}")
+        self._headers = dict(headers or {})
+        self._limits = {
+            name: model.output_limit for model in self.models for name in (model.id, *model.aliases)
+        }
+
+    def create_completion(
+        self,
+        model: str,
+        messages: list[Message],
+        stream: bool,
+        *,
+        temperature: Temperature = None,
+        top_p: TopP = None,
+        top_k: TopK = None,
+        max_tokens: MaxTokens = None,
+        stop: Stop = None,
+        tools: Tools = None,
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: ParallelToolCalls = None,
+        response_format: ResponseFormat = None,
+        reasoning_effort: ReasoningEffort = None,
+        thinking: Thinking = None,
+        user: User = None,
+    ) -> Exchange:
+        """Yield the steps of one completion.
+
+        Raises:
+            AuthError: No key is set, or the service refuses it.
+            ConfigError: The environment's URL or key is malformed.
+            UnsupportedParameter: The wire has no form for a part, or for JSON without a schema.
+            BadRequest: A file of text is not UTF-8.
+            ProtocolError: What came back is neither a message nor an error of the service.
+            RouterError: The service refused or failed: by its word for it, then by the status.
+        """
+        # The signature alone lists what can be sent.
+        given = {name: value for name, value in locals().items() if value is not None}
+        limit = max_tokens or self._limits.get(model) or MAX_TOKENS
+        response = yield HttpRequest(
+            "POST",
+            f"{self.base_url}/v1/messages",
+            {**self._wire_headers(messages), **self._headers, **self._authorization()},
+            json={**body_of(model, messages, limit, given), **({"stream": True} if stream else {})},
+            stream=stream,
+        )
+        try:
+            if not 200 <= response.status < 300:
+                raise self._refusal(response)
+            prefill = prefill_of(messages) or ""
+            overlap = prefill[len(prefill.rstrip()) :]
+            yield from read_answer(response, Reader(overlap))
+        except AuthError as error:
+            # In our own words, since services repeat the key, or a part of it.
+            message = f"the key was refused: check {KEY_VARIABLE} or the setting key"
+            raise AuthError(message, code=error.code, status=error.status) from None
+
+    @property
+    def base_url(self) -> str:
+        """Where it answers, without `/v1`: settings, environment, Anthropic's own.
+
+        Raises:
+            ConfigError: The environment's is malformed.
+        """
+        url = self._base_url
+        if url is None:
+            url = check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
+        return url.removesuffix("/v1")  # other clients of the wire ask for it in the same variable
+
+    def missing(self) -> str | None:
+        try:
+            self._authorization()
+        except RouterError as error:
+            return error.message
+        return None
+
+    def _authorization(self) -> dict[str, Secret]:
+        if self._key is not None:
+            return {"x-api-key": self._key}
+        if value := os.environ.get(KEY_VARIABLE):
+            return {"x-api-key": _secret(value, KEY_VARIABLE)}
+        raise AuthError(f"no key: set {KEY_VARIABLE} or the setting key", code="missing_key")
+
+    @staticmethod
+    def _wire_headers(messages: list[Message]) -> dict[str, str]:
+        beta = {"anthropic-beta": FILES_BETA} if has_file_ids(messages) else {}
+        return {"anthropic-version": VERSION, **beta}
+
+    def _refusal(self, response: HttpResponse) -> RouterError:
+        """The error of a status that is no success."""
+        try:
+            problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
+        except ProtocolError:
+            problem = None
+        if problem is None or problem.is_no_route:
+            return unexplained(response, self.base_url, URL_VARIABLE)
+        return problem.error(response.status)
+
+
+def _secret(key: str | Secret, source: str) -> Secret:
+    return Secret(key.reveal() if isinstance(key, Secret) else key, source)
