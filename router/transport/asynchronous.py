@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
-import weakref
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp import client_exceptions as known
@@ -39,6 +40,8 @@ _MAX_HEADER = 65536
 _DRAIN_SECONDS = 0.005
 """As in the blocking transport: the end marker of a whole answer is sent right behind it."""
 
+Keeper: TypeAlias = AsyncGenerator[aiohttp.ClientSession, None]
+
 
 class AsyncExchange:
     """What one running request is: its limit, and how far it came.
@@ -47,14 +50,16 @@ class AsyncExchange:
         limit: Read at every wait.
         reused: Whether the request went out on an idle connection.
         connected: Whether the connection stood.
+        answered: Whether the headers of its response have come.
     """
 
-    __slots__ = ("connected", "limit", "reused")
+    __slots__ = ("answered", "connected", "limit", "reused")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self.reused = False
         self.connected = False
+        self.answered = False
 
 
 class AsyncTransport:
@@ -63,9 +68,8 @@ class AsyncTransport:
     def __init__(self, settings: TransportSettings) -> None:
         self._settings = settings
         self._context = tls_context(settings)
-        self._sessions: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, aiohttp.ClientSession
-        ] = weakref.WeakKeyDictionary()
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._keepers: dict[asyncio.AbstractEventLoop, Keeper] = {}
 
     async def send(self, request: HttpRequest, exchange: AsyncExchange) -> HttpResponse:
         """Send a request and read its headers, and its body unless that is streamed.
@@ -127,13 +131,14 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close the connections of the running event loop; those of others end with them."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await session.close()
+        keeper = self._keepers.get(asyncio.get_running_loop())
+        if keeper is not None:
+            await keeper.aclose()
 
     async def _send(self, request: HttpRequest, exchange: AsyncExchange) -> HttpResponse:
         body, content_type = encode(request)
-        raw = await self._session().request(
+        session = self._sessions.get(asyncio.get_running_loop()) or await self._new_session()
+        raw = await session.request(
             request.method,
             URL(request.url, encoded=True),
             data=body,
@@ -143,9 +148,11 @@ class AsyncTransport:
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 connect=exchange.limit.connect_until(time.monotonic()) - time.monotonic(),
+                ceil_threshold=math.inf,  # else what is above 5 s is rounded up to whole seconds
             ),
             trace_request_ctx=exchange,
         )
+        exchange.answered = True
         headers: dict[str, str] = {}
         for name, value in raw.headers.items():
             key = name.lower()
@@ -158,25 +165,45 @@ class AsyncTransport:
         finally:
             raw.close() if not raw.content.at_eof() else raw.release()
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _new_session(self) -> aiohttp.ClientSession:
+        for loop in list(self._sessions):
+            if loop.is_closed():  # and did not end its generators, which would have ended this
+                self._forget(loop)
+        keeper = self._keep_session()
+        self._keepers[asyncio.get_running_loop()] = keeper
+        return await anext(keeper)
+
+    async def _keep_session(self) -> Keeper:
+        """Make the connections of an event loop, and close them with it.
+
+        A loop ends the asynchronous generators that were begun in it before it closes; there is
+        no other way to hear of that.
+        """
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_reuseconn.append(_reused)
-            trace.on_connection_create_end.append(_connected)
-            session = self._sessions[loop] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, ssl=self._context, keepalive_timeout=KEEP_ALIVE_SECONDS
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=True,
-                max_line_size=_MAX_HEADER,
-                max_field_size=_MAX_HEADER,
-                trace_configs=[trace],
-            )
-        return session
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_reused)
+        trace.on_connection_create_end.append(_connected)
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self._context, keepalive_timeout=KEEP_ALIVE_SECONDS
+        )
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=True,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+            trace_configs=[trace],
+        ) as session:
+            self._sessions[loop] = session
+            try:
+                yield session
+            finally:
+                self._forget(loop)
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sessions.pop(loop, None)
+        self._keepers.pop(loop, None)
 
     def _translate(self, error: BaseException, exchange: AsyncExchange) -> RouterError:
         """What an exception of aiohttp, asyncio or a socket is to us."""
@@ -207,7 +234,8 @@ class AsyncTransport:
                 return _payload_error(error)
             case known.ServerDisconnectedError() | known.ClientOSError():
                 return ConnectionLost(
-                    "the connection was cut before the answer was whole", stale=exchange.reused
+                    "the connection was cut before the answer was whole",
+                    stale=exchange.reused and not exchange.answered,
                 )
             case known.ClientResponseError() | known.InvalidURL():
                 return ProtocolError(f"the answer is no HTTP ({type(error).__name__})")

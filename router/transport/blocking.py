@@ -63,16 +63,26 @@ class Exchange:
         limit: Read at every wait.
         connected: Whether this request made a connection of its own.
         sending: Whether the request may have left this machine.
+        answered: Whether the headers of its response have come.
         cancelled: Whether another thread asked for its end.
     """
 
-    __slots__ = ("cancelled", "connected", "connecting_until", "limit", "sending", "socket")
+    __slots__ = (
+        "answered",
+        "cancelled",
+        "connected",
+        "connecting_until",
+        "limit",
+        "sending",
+        "socket",
+    )
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self.connected = False
         self.connecting_until = 0.0
         self.sending = False
+        self.answered = False
         self.cancelled = False
         self.socket: socket.socket | None = None
 
@@ -363,6 +373,7 @@ class BlockingTransport:
             )
         finally:
             _current.exchange = None
+        exchange.answered = True
         headers = _headers(raw)
         if request.stream and raw.status < 400:
             return HttpResponse(raw.status, headers, streamed=True, source=_Body(raw))
@@ -404,7 +415,7 @@ class BlockingTransport:
         if exchange.sending:
             return ConnectionLost(
                 "the connection was cut before the answer was whole",
-                stale=not exchange.connected,
+                stale=not (exchange.connected or exchange.answered),
             )
         return TransportError(f"the request could not be sent: {type(error).__name__}")
 

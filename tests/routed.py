@@ -1,0 +1,78 @@
+"""A router of either kind over real sockets, called from plain code as often as a test likes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Literal, Self
+
+from calling import USER, Result
+
+from providers.openai import OpenAI, Row
+from router import AsyncRouter, Router, RouterError
+
+Kind = Literal["sync", "async"]
+
+
+def service(name: str, url: str, key: str | None = None) -> OpenAI:
+    """A provider of that name that speaks the fault server's wire."""
+    row = Row(name=name, base_url=url, url_variable="", key_variables=("NO_KEY",), needs_key=False)
+    return row(key=key)
+
+
+class Routed:
+    """One of the routers; the event loop of the async one lives as long as this.
+
+    Args:
+        kind: Which.
+        providers: All that it has: installed plugins are left out.
+        settings: Further arguments of the router.
+    """
+
+    def __init__(self, kind: Kind, providers: Iterable[Any], **settings: Any) -> None:
+        make = Router if kind == "sync" else AsyncRouter
+        self.router: Any = make(providers, allow=[], **settings)
+        self._runner = None if kind == "sync" else asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is None:
+            self.router.close()
+            return
+        with self._runner:
+            self._runner.run(self.router.close())
+
+    def call(self, model: Any, *, stream: bool = False, **arguments: Any) -> Result:
+        """One call to its end, whichever that is."""
+        arguments = {"messages": USER, "stream": stream, **arguments}
+        result = Result(pieces=[])
+        try:
+            if self._runner is None:
+                self._call(result, model, arguments)
+            else:
+                self._runner.run(self._call_async(result, model, arguments))
+        except RouterError as error:
+            result.error = error
+        ended: Any = result.completion or result.error
+        result.trace = ended.trace
+        return result
+
+    def _call(self, result: Result, model: Any, arguments: dict[str, Any]) -> None:
+        answer = self.router.create_completion(model, **arguments)
+        if not arguments["stream"]:
+            result.completion = answer
+            return
+        for piece in answer.chunks():
+            result.pieces.append(piece)
+        result.completion = answer.completion
+
+    async def _call_async(self, result: Result, model: Any, arguments: dict[str, Any]) -> None:
+        answer = await self.router.create_completion(model, **arguments)
+        if not arguments["stream"]:
+            result.completion = answer
+            return
+        async for piece in answer.chunks():
+            result.pieces.append(piece)
+        result.completion = answer.completion

@@ -1,0 +1,110 @@
+"""Both transports over real sockets: what holds beyond the single fault of the matrix."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from calling import USER
+from routed import Kind, Routed, service
+
+from router import AsyncRouter, ConnectionLost
+from router.testing import End, Fault, FaultServer, Scene
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+def reset(scene: Scene) -> Iterator[bytes | float | End]:
+    """Headers, then a reset."""
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    yield 0.01  # else the reset would overtake them
+    yield End.RESET
+
+
+def close(scene: Scene) -> Iterator[bytes | End]:
+    """Headers, then a close."""
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    yield End.CLOSE
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("play", [reset, close])
+def test_a_kept_connection_that_is_cut_after_the_headers_is_not_stale(
+    server: FaultServer, kind: Kind, stream: bool, play: type
+) -> None:
+    """It passed for one, so the same target was asked again at once and nothing held against it."""
+    server.script(Fault.OK, play)
+    with Routed(kind, [service("one", server.url)], policy={"retries": 0}) as routed:
+        assert routed.call("one/model", stream=stream).completion is not None
+        error = routed.call("one/model", stream=stream).error
+        assert isinstance(error, ConnectionLost)
+        assert not error.stale
+        [row] = routed.router.health()
+        assert (row.scope, row.consecutive_failures) == ("host", 1)
+    assert server.opened == 1
+
+
+def count_descriptors() -> int:
+    gc.collect()
+    return len(list(DESCRIPTORS.iterdir()))
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="counts descriptors as Linux shows them")
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_event_loops_one_after_another_leave_no_connection_open(
+    server: FaultServer, stream: bool
+) -> None:
+    """Each loop's idle connections stayed open for as long as the router lived."""
+    router = AsyncRouter([service("one", server.url)], allow=[])
+
+    async def call() -> None:
+        answer = await router.create_completion("one/model", USER, stream)
+        if stream:
+            assert [text async for text in answer]
+
+    asyncio.run(call())
+    before = count_descriptors()
+    for _ in range(5):
+        asyncio.run(call())
+    assert count_descriptors() == before
+    server.wait_for(lambda: server.closed == server.opened == 6)
+
+
+def test_event_loops_at_the_same_time_have_connections_of_their_own(server: FaultServer) -> None:
+    router = AsyncRouter([service("one", server.url)], allow=[])
+
+    async def calls() -> set[str]:
+        return {(await router.create_completion("one/model", USER)).text for _ in range(5)}
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: asyncio.run(calls()), range(8)))
+    assert all(len(each) == 1 for each in answers)
+    server.wait_for(lambda: server.closed == server.opened == 8)
+    assert {request.connection.requests for request in server.requests} == {5}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # that loop's own, which it left open
+def test_a_loop_that_is_closed_unasked_is_forgotten_by_the_next(server: FaultServer) -> None:
+    router = AsyncRouter([service("one", server.url)], allow=[])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(router.create_completion("one/model", USER))
+    loop.close()
+    del loop
+    asyncio.run(call_once(router))
+    gc.collect()
+    server.wait_for(lambda: server.closed == server.opened == 2)
+
+
+async def call_once(router: AsyncRouter) -> None:
+    await router.create_completion("one/model", USER)
