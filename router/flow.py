@@ -168,6 +168,7 @@ class Option:
         ready_at: When it may be tried again; `None` while it was not tried, or must not be.
         at_once: Whether that is before any other target.
         charged: Whether its last attempt was charged to the budget.
+        in_health: Whether it was chosen because nothing is known against it.
         closed: Whether it is out of this call.
     """
 
@@ -177,6 +178,7 @@ class Option:
         "candidate",
         "charged",
         "closed",
+        "in_health",
         "name",
         "ready_at",
         "subject",
@@ -197,6 +199,7 @@ class Option:
         self.at_once = False
         self.charged = False
         self.closed = False
+        self.in_health = False
 
     @property
     def fresh(self) -> bool:
@@ -231,6 +234,7 @@ class Choice:
             return None
         options = [option for option in self.options if not option.closed and allowed(option)]
         for option in options:
+            option.in_health = False
             if option.at_once and self._granted(option, now, charged=True):
                 return option
         ejected: list[tuple[Cooling, Option]] = []
@@ -239,6 +243,7 @@ class Choice:
             found = self._state.health.cooling(option.subject, now)
             if found is None:
                 if self._granted(option, now, charged=self._is_failing(option)):
+                    option.in_health = True
                     for ejection, passed in ejected:
                         self._tell(passed, ejection, now)
                     return option
@@ -380,8 +385,6 @@ class _Call:
                 unchecked=binding.unchecked,
                 left_out=candidate.left_out,
             )
-            self._state.health.begin(option.subject, self._now)
-            self._trying = option
             option.tries += 1
             option.ready_at, option.at_once = None, False
             event = yield Begin(
@@ -407,8 +410,19 @@ class _Call:
             if isinstance(chosen, Sleep):
                 self._now = (yield chosen).at
                 continue
-            if chosen is None or (yield from self._has_slot(chosen, allowed)):
+            if chosen is None:
+                return None
+            if (yield from self._has_slot(chosen, allowed)) and self._may_try(chosen):
                 return chosen
+
+    def _may_try(self, option: Option) -> bool:
+        """Whether no other call has begun to probe the target since it was chosen."""
+        if self._state.health.begin(option.subject, self._now, forced=not option.in_health):
+            self._trying = option
+            return True
+        if option.candidate.max_concurrency is not None:
+            self._state.slots.release(option.name)
+        return False
 
     def _has_slot(
         self, option: Option, allowed: Callable[[Option], bool]
@@ -448,7 +462,8 @@ class _Call:
         """
         error = event.error
         assert error is not None
-        self._journal.end(outcome, self._now, event.run, error)
+        ended = "cancelled" if isinstance(error, Cancelled) else outcome
+        self._journal.end(ended, self._now, event.run, error)
         self._trying = None
         if self._journal.count > 1 and not option.charged:
             self._state.budget.debit(self._now)

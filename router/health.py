@@ -94,7 +94,7 @@ class _Breaker:
         "ejections",
         "open_until",
         "outcomes",
-        "probing",
+        "prober",
         "reason",
     )
 
@@ -105,7 +105,7 @@ class _Breaker:
         self.commanded_until = 0.0
         self.ejected_until = 0.0
         self.ejections = 0
-        self.probing = False
+        self.prober: Subject | None = None
         self.reason = ""
 
     def state(self, now: float) -> State:
@@ -116,7 +116,7 @@ class _Breaker:
     def cooling(self, now: float) -> Cooling | None:
         if now < self.commanded_until:
             return Cooling(until=self.commanded_until, commanded=True, reason=self.reason)
-        if self.open_until is None or (now >= self.open_until and not self.probing):
+        if self.open_until is None or (now >= self.open_until and self.prober is None):
             return None
         return Cooling(until=max(self.open_until, now), commanded=False, reason=self.reason)
 
@@ -197,12 +197,25 @@ class Health:
         with self._lock:
             return any(breaker.consecutive for breaker in self._of(subject))
 
-    def begin(self, subject: Subject, now: float) -> None:
-        """An attempt is about to be sent; it is the probe of whatever is half open."""
+    def begin(self, subject: Subject, now: float, *, forced: bool = False) -> bool:
+        """An attempt is about to be sent; it is the probe of whatever is half open.
+
+        Args:
+            subject: Its target; this very object stands for the attempt until it has ended.
+            now: Seconds of the monotonic clock.
+            forced: Whether it is sent even though the target cools, or another one is the probe.
+
+        Returns:
+            Whether it may be sent: meanwhile the target may cool, or have its one probe.
+        """
         with self._lock:
-            for breaker in self._of(subject):
+            breakers = self._of(subject)
+            if not forced and any(breaker.cooling(now) for breaker in breakers):
+                return False
+            for breaker in breakers:
                 if breaker.state(now) == "half_open":
-                    breaker.probing = True
+                    breaker.prober = breaker.prober or subject
+        return True
 
     def learn(self, subject: Subject, host: str | None, key: str | None) -> None:
         """Remember where the attempts of a provider go."""
@@ -214,10 +227,11 @@ class Health:
         if not self._breakers:
             return
         with self._lock:
+            self._end_probe(subject)
             for key in self._keys(subject):
                 if (breaker := self._breakers.get(key)) is None:
                     continue
-                breaker.probing = False
+                breaker.prober = None
                 breaker.succeed(now)
                 if breaker.is_forgettable(now):
                     del self._breakers[key]
@@ -225,8 +239,7 @@ class Health:
     def fail(self, subject: Subject, error: RouterError, rule: Rule, now: float) -> None:
         """An attempt failed; what cools, and for how long, is the rule's to say."""
         with self._lock:
-            for breaker in self._of(subject):
-                breaker.probing = False
+            self._end_probe(subject)
             key = self._key(subject, rule.cools)
             if key is None:
                 return
@@ -241,8 +254,7 @@ class Health:
     def release(self, subject: Subject) -> None:
         """An attempt ended without telling anything of its target: the caller's own mistake."""
         with self._lock:
-            for breaker in self._of(subject):
-                breaker.probing = False
+            self._end_probe(subject)
 
     def reset(self, name: str | None = None) -> None:
         """Forget all, or what is known under a name (a target, a host, a key's hash)."""
@@ -266,6 +278,11 @@ class Health:
             consecutive_failures=breaker.consecutive,
             reason=breaker.reason,
         )
+
+    def _end_probe(self, subject: Subject) -> None:
+        for breaker in self._breakers.values():  # not those of its place, which may have changed
+            if breaker.prober is subject:
+                breaker.prober = None
 
     def _of(self, subject: Subject) -> list[_Breaker]:
         if not self._breakers:
