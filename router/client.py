@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from router.answer import Answer
@@ -342,8 +342,7 @@ class _AsyncRun:
                         raise pump.error
                     return
         finally:
-            pump.stopped = True
-            blocking.limit.cancel()
+            blocking.cancel()
 
     async def _perform(self, action: Action | Any) -> Any:
         if isinstance(action, HttpResponse):
@@ -442,7 +441,6 @@ class _Pump:
     Attributes:
         ready: Set when something may be taken.
         finished: Whether the thread is done; `error` is what it ended with.
-        stopped: Set by the loop: the thread ends at the next piece.
     """
 
     def __init__(self, blocking: Run) -> None:
@@ -452,7 +450,6 @@ class _Pump:
         self._woken = False
         self.ready = asyncio.Event()
         self.finished = False
-        self.stopped = False
         self.error: BaseException | None = None
 
     def work(self) -> None:
@@ -461,8 +458,6 @@ class _Pump:
             for piece in self._run.pieces:
                 self._pieces.append(piece)
                 self._wake()
-                if self.stopped:
-                    break
         except BaseException as error:  # noqa: BLE001  # raised again in the loop
             self.error = error
         finally:
@@ -482,7 +477,7 @@ class _Pump:
             try:
                 self._loop.call_soon_threadsafe(self.ready.set)
             except RuntimeError:  # the loop is closed: nobody waits any more
-                self.stopped = True
+                self._run.cancel()
 
 
 class _Drive:
@@ -556,7 +551,8 @@ class _Drive:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(woken.set)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(woken.set)
 
         slots = self._router.state.slots
         if slots.wait(command.target, command.limit, wake):
@@ -604,6 +600,8 @@ class AsyncStream:
         self._drive = drive
         self._first: list[Piece] = []
         self._pieces = drive.pieces()
+        self._reader: asyncio.Task[Any] | None = None
+        self._closed = False
 
     async def _begin(self) -> None:
         """Wait for the first piece, so that what can fail raises at the call."""
@@ -611,12 +609,25 @@ class AsyncStream:
             self._first.append(piece)
             return
 
+    async def _next(self) -> Piece:
+        if self._first:
+            return self._first.pop()
+        self._reader = asyncio.current_task()
+        try:
+            return await anext(self._pieces)
+        except asyncio.CancelledError:
+            if not self._closed or self._reader is None or self._reader.uncancel() > 0:
+                raise
+            raise Cancelled("closed by the caller") from None
+        finally:
+            self._reader = None
+
     def __aiter__(self) -> AsyncIterator[str]:
         return self
 
     async def __anext__(self) -> str:
         while True:
-            piece = self._first.pop() if self._first else await anext(self._pieces)
+            piece = await self._next()
             if type(piece) is str:
                 return piece
             if type(piece) is Chunk and piece.text and piece.index == 0:
@@ -627,7 +638,7 @@ class AsyncStream:
         self._drive.typed = True
         while True:
             try:
-                piece = self._first.pop() if self._first else await anext(self._pieces)
+                piece = await self._next()
             except StopAsyncIteration:
                 return
             yield Chunk(text=piece) if isinstance(piece, str) else piece
@@ -649,8 +660,15 @@ class AsyncStream:
         return self._drive.prepared.journal.trace()
 
     async def close(self) -> None:
-        """End the request and free its connection. Does nothing at the end."""
-        await self._pieces.aclose()
+        """End the request and free its connection; from any task. Does nothing at the end.
+
+        A task that waits for the next piece is given `Cancelled`.
+        """
+        if self._reader is None:
+            await self._pieces.aclose()
+        elif not self._closed:
+            self._closed = True
+            self._reader.cancel()
 
     async def __aenter__(self) -> Self:
         return self

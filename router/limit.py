@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from router.errors import Cancelled, DeadlineExceeded, Phase, RouterError, Timeout
 from router.policy import Policy
 
@@ -23,16 +25,17 @@ class Limit:
     Attributes:
         until: The instant; the transports read it at every wait.
         deadline: That of the whole call, or `None`.
+        cancelled: Whether nobody wants the attempt any more.
     """
 
     __slots__ = (
-        "_cancelled",
         "_connect",
         "_first_token",
         "_idle",
         "_phase",
         "_total",
         "_watches_idle",
+        "cancelled",
         "deadline",
         "until",
     )
@@ -49,7 +52,7 @@ class Limit:
         self._phase: Phase = "total"
         self.until = self._total
         self._watches_idle = idle
-        self._cancelled = False
+        self.cancelled = False
         if first_token:
             self._set(now + policy.first_token, "first_token")
 
@@ -73,12 +76,12 @@ class Limit:
 
     def cancel(self) -> None:
         """End the attempt at its next wait or piece: nobody wants it any more."""
-        self._cancelled = True
-        self.until = float("-inf")
+        self.cancelled = True
+        self.until = -math.inf
 
     def error(self, now: float, *, connecting: bool = False) -> RouterError:
         """What the limit that ran out is called."""
-        if self._cancelled:
+        if self.cancelled:
             return Cancelled("closed by the caller")
         if self.deadline is not None and now >= self.deadline:
             return DeadlineExceeded(
@@ -96,6 +99,7 @@ class Limit:
         return Timeout(message, phase=self._phase)
 
     def _set(self, until: float, phase: Phase) -> None:
-        if not self._cancelled:
-            self.until = min(until, self._total)
-            self._phase = phase
+        self.until = min(until, self._total)
+        self._phase = phase
+        if self.cancelled:  # perhaps by another thread, since the line above
+            self.until = -math.inf

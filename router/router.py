@@ -235,6 +235,8 @@ class Run:
             self._prepared.extras,
         )
         try:
+            if self.limit.cancelled:
+                raise self.limit.error(self._router.clock())
             yield from self._carry_out(actions, does_io=provider.does_io)
         except RouterError as error:
             self.notes.locate(error, self._candidate.registered.name, str(self._candidate.target))
@@ -312,8 +314,7 @@ class Run:
     def _send(self, request: HttpRequest) -> HttpResponse:
         from router.transport.blocking import Exchange
 
-        if self.transport_exchange is None or self.transport_exchange.cancelled is False:
-            self.transport_exchange = Exchange(self.limit)
+        self.transport_exchange = Exchange(self.limit)
         response: HttpResponse = self._router.transport.send(request, self.transport_exchange)
         return response
 
@@ -349,9 +350,16 @@ class _Drive:
     def __init__(self, router: Router, prepared: Prepared) -> None:
         self.prepared = prepared
         self._router = router
-        self.run: Run | None = None
+        self._run: Run | None = None
+        self._cancelled = False
         self._held: list[str | Chunk] = []
         self.typed = False
+
+    def cancel(self) -> None:
+        """End the call from another thread, while this one waits."""
+        self._cancelled = True
+        if self._run is not None:
+            self._run.cancel()
 
     def whole(self) -> Completion:
         """Drive a call that is not streamed to its end."""
@@ -391,8 +399,8 @@ class _Drive:
             raise
         finally:
             flow.close()
-            if self.run is not None:
-                self.run.pieces.close()
+            if self._run is not None:
+                self._run.pieces.close()
 
     def _obey(self, command: Command) -> Event:
         if isinstance(command, Sleep):
@@ -402,7 +410,9 @@ class _Drive:
             self._queue(command)
             return Event(Outcome.WOKE, self._router.clock())
         assert isinstance(command, Begin)
-        self.run = run = Run(self._router, self.prepared, command)
+        self._run = run = Run(self._router, self.prepared, command)
+        if self._cancelled:
+            run.cancel()
         self._held = []
         try:
             for piece in run.pieces:
@@ -426,7 +436,7 @@ class _Drive:
                     slots.leave(command.target, woken.set)
 
     def _deliver(self) -> Generator[Piece, None, Event]:
-        run = self.run
+        run = self._run
         assert run is not None
         try:
             held, self._held = self._held, []
@@ -440,7 +450,7 @@ class _Drive:
         """The call ends without an answer: by an error, or because nobody wants it any more."""
         prepared, now = self.prepared, self._router.clock()
         if prepared.journal.running:
-            prepared.journal.end("cancelled", now, self.run)
+            prepared.journal.end("cancelled", now, self._run)
         if not isinstance(error, Exception):
             error = Cancelled("closed by the caller")
         prepared.report.failed(prepared.journal.trace(), error, 1000 * (now - prepared.started))
@@ -497,8 +507,7 @@ class Stream:
         try:
             self._pieces.close()
         except ValueError:  # another thread is in the generator, waiting: wake it
-            if self._drive.run is not None:
-                self._drive.run.cancel()
+            self._drive.cancel()
 
     def __enter__(self) -> Self:
         return self

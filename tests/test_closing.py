@@ -1,0 +1,370 @@
+"""Closing, cancelling and dropping: the upstream's socket is free at once, the trace is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from calling import USER
+from routed import service
+
+from router import (
+    AsyncRouter,
+    Cancelled,
+    ConnectionLost,
+    Provider,
+    RateLimited,
+    Router,
+    Usage,
+    provider,
+)
+from router.testing import Fault, FaultServer, Scene, ScriptedProvider
+from router.testing.wire import EVENTS, event, framed, opened
+
+PROMPTLY = 0.1
+"""Seconds within which a socket has to be free."""
+
+NOISE = 0.4
+"""Seconds more that a busy machine may take."""
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer(Fault.STALL) as server:
+        yield server
+
+
+def freed_after(server: FaultServer, moment: float) -> float:
+    """Seconds from a moment until the client closed the connection of the only request."""
+    [request] = server.requests
+    server.wait_for(lambda: request.connection.closed_at is not None)
+    assert request.connection.closed_at is not None
+    return request.connection.closed_at - moment
+
+
+def counted(scene: Scene) -> Iterator[bytes | float]:
+    """The usage so far, then a piece, then silence: some services count as they go."""
+    usage = b'{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":1,"total_tokens":6}}'
+    yield opened(EVENTS) + framed(event(usage)) + framed(scene.answer.contents[0])
+    yield 60.0
+
+
+# -- sync
+
+
+def leave(router: Router) -> Any:
+    with router.create_completion("one/model", USER, stream=True) as answer:
+        assert next(iter(answer)) == "The"
+    return answer
+
+
+def close(router: Router) -> Any:
+    answer = router.create_completion("one/model", USER, stream=True)
+    assert next(iter(answer)) == "The"
+    answer.close()
+    return answer
+
+
+@pytest.mark.parametrize("end", [leave, close])
+def test_ending_a_stream_frees_its_socket_and_keeps_its_usage(
+    server: FaultServer, end: Callable[[Router], Any]
+) -> None:
+    server.script(counted)
+    with Router([service("one", server.url)], allow=[]) as router:
+        answer = end(router)
+        assert freed_after(server, time.monotonic()) < PROMPTLY + NOISE
+        [attempt] = answer.trace.attempts
+    assert attempt.outcome == "cancelled"
+    assert attempt.usage == Usage(input_tokens=5, output_tokens=1)
+    assert attempt.error is None
+
+
+def test_dropping_a_stream_frees_its_socket(server: FaultServer) -> None:
+    with Router([service("one", server.url)], allow=[]) as router:
+        answer = router.create_completion("one/model", USER, stream=True)
+        assert next(iter(answer)) == "The"
+        gc.disable()
+        try:
+            del answer  # the last reference: no cycle keeps the socket until a collection
+            assert freed_after(server, time.monotonic()) < PROMPTLY + NOISE
+        finally:
+            gc.enable()
+
+
+def test_closing_wakes_the_thread_that_reads(server: FaultServer) -> None:
+    with Router([service("one", server.url)], allow=[]) as router, ThreadPoolExecutor(1) as pool:
+        answer = router.create_completion("one/model", USER, stream=True)
+        texts: list[str] = []
+        reading = threading.Event()
+
+        def read() -> None:
+            for text in answer:
+                texts.append(text)
+                reading.set()
+
+        reader = pool.submit(read)
+        assert reading.wait(5)
+        while len(texts) < 2:  # then the server is silent, and the thread in its read
+            time.sleep(0.01)
+        closed = time.monotonic()
+        answer.close()
+        with pytest.raises(Cancelled) as caught:
+            reader.result(5)
+        assert freed_after(server, closed) < PROMPTLY + NOISE
+    assert texts == ["The", " sea"]
+    [attempt] = caught.value.attempts
+    assert attempt.outcome == "cancelled"
+
+
+def test_closing_while_a_stream_is_mended_begins_no_further_attempt() -> None:
+    """What was under way was ended, and the next attempt was begun all the same."""
+    back, mended = threading.Event(), threading.Event()
+
+    @provider("first", models=["model"])
+    def first(model: str, messages: list[Any], stream: bool) -> Iterator[str]:
+        yield "half"
+        raise ConnectionLost("cut")
+
+    @provider("second", models=["model"])
+    def second(model: str, messages: list[Any], stream: bool) -> Iterator[str]:
+        mended.set()
+        assert back.wait(5)
+        raise RateLimited("slow down")
+
+    third = ScriptedProvider("third")
+    targets = ["first/model", "second/model", "third/model"]
+    with (
+        Router([first, second, third], allow=[], policy={"on_interrupt": "restart"}) as router,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = router.create_completion(targets, USER, stream=True)
+        reader = pool.submit(lambda: list(answer.chunks()))
+        assert mended.wait(5)
+        answer.close()
+        back.set()
+        with pytest.raises(Cancelled):
+            reader.result(5)
+    assert not third.calls
+
+
+# -- async
+
+
+def in_a_loop(test: Callable[[AsyncRouter], Any], server: FaultServer) -> None:
+    async def main() -> None:
+        async with AsyncRouter([service("one", server.url)], allow=[]) as router:
+            await test(router)
+
+    asyncio.run(main())
+
+
+async def begin(router: AsyncRouter) -> Any:
+    answer = await router.create_completion("one/model", USER, stream=True)
+    assert await anext(answer) == "The"
+    return answer
+
+
+async def freed(server: FaultServer, moment: float) -> float:
+    return await asyncio.to_thread(freed_after, server, moment)
+
+
+async def rest(answer: Any) -> list[str]:
+    return [text async for text in answer]
+
+
+def test_closing_an_async_stream_frees_its_socket_and_keeps_its_usage(server: FaultServer) -> None:
+    server.script(counted)
+
+    async def test(router: AsyncRouter) -> None:
+        answer = await begin(router)
+        closed = time.monotonic()
+        await answer.close()
+        assert await freed(server, closed) < PROMPTLY + NOISE
+        [attempt] = answer.trace.attempts
+        assert attempt.outcome == "cancelled"
+        assert attempt.usage == Usage(input_tokens=5, output_tokens=1)
+
+    in_a_loop(test, server)
+
+
+def test_dropping_an_async_stream_frees_its_socket(server: FaultServer) -> None:
+    async def test(router: AsyncRouter) -> None:
+        answer = await begin(router)
+        gc.disable()
+        try:
+            del answer
+            assert await freed(server, time.monotonic()) < PROMPTLY + NOISE
+        finally:
+            gc.enable()
+
+    in_a_loop(test, server)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_cancelling_a_task_frees_its_socket(server: FaultServer, stream: bool) -> None:
+    async def call(router: AsyncRouter) -> None:
+        answer = await router.create_completion("one/model", USER, stream)
+        async for _ in answer:
+            continue
+
+    async def test(router: AsyncRouter) -> None:
+        task = asyncio.create_task(call(router))
+        await asyncio.to_thread(server.wait_for, lambda: server.requests)
+        await asyncio.sleep(0.05)  # it may read by now, or yet wait for its headers: both are shown
+        cancelled = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await freed(server, cancelled) < PROMPTLY + NOISE
+
+    in_a_loop(test, server)
+
+
+def test_closing_wakes_the_task_that_reads(server: FaultServer) -> None:
+    """It raised a RuntimeError of asyncio's, and the other task read on."""
+
+    async def test(router: AsyncRouter) -> None:
+        answer = await begin(router)
+
+        reader = asyncio.create_task(rest(answer))
+        await asyncio.sleep(0.05)
+        closed = time.monotonic()
+        await answer.close()
+        await answer.close()
+        with pytest.raises(Cancelled):
+            await reader
+        assert reader.cancelling() == 0
+        assert await freed(server, closed) < PROMPTLY + NOISE
+        [attempt] = answer.trace.attempts
+        assert attempt.outcome == "cancelled"
+
+    in_a_loop(test, server)
+
+
+def test_a_task_that_is_cancelled_too_is_told_so(server: FaultServer) -> None:
+    async def test(router: AsyncRouter) -> None:
+        answer = await begin(router)
+        reader = asyncio.create_task(rest(answer))
+        await asyncio.sleep(0.05)
+        await answer.close()
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+
+    in_a_loop(test, server)
+
+
+class Counting(Provider):
+    """A blocking provider of two pieces; waits for its gate between them."""
+
+    name = "one"
+    models = ("model",)
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.begun = 0
+        self.ended = threading.Semaphore(0)
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[str]:
+        self.begun += 1
+        try:
+            yield "a"
+            assert self.gate.wait(10)
+            yield "b"
+            yield "c"
+        finally:
+            self.ended.release()
+
+
+def test_cancelling_ends_a_blocking_provider_at_its_next_piece() -> None:
+    one = Counting()
+
+    async def main() -> None:
+        async with AsyncRouter([one], allow=[]) as router:
+            answer = await router.create_completion("one/model", USER, stream=True)
+            await answer.close()
+            one.gate.set()
+            assert await asyncio.to_thread(one.ended.acquire, timeout=5)
+
+    asyncio.run(main())
+
+
+def test_a_blocking_provider_that_nobody_waits_for_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call that was cancelled while it waited for a thread was made all the same."""
+    monkeypatch.setattr("router.client.BLOCKING_THREADS", 1)
+    one = Counting()
+    one.max_concurrency = 2
+
+    async def main() -> None:
+        async with AsyncRouter([one], allow=[]) as router:
+            first = await router.create_completion("one/model", USER, stream=True)
+            second = asyncio.create_task(router.create_completion("one/model", USER))
+            await asyncio.sleep(0.02)  # it stands in line for the only thread
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            one.gate.set()
+            assert await rest(first) == ["a", "b", "c"]
+            third = await router.create_completion("one/model", USER)
+            assert third.text == "abc"
+            assert one.begun == 2
+            assert router.state.slots.take("one/model", 2), "the cancelled call's slot is free"
+            assert router.state.slots.take("one/model", 2)
+
+    asyncio.run(main())
+
+
+# -- the process
+
+
+INTERRUPTED = """
+import sys
+from routed import service
+from router import Router
+with Router([service("one", sys.argv[1])], allow=[]) as router:
+    print("ready", flush=True)
+    try:
+        answer = router.create_completion("one/model", [{"role": "user", "content": "x"}], %s)
+        for text in answer:
+            continue
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_keyboard_interrupt_passes_through_and_frees_the_socket(
+    server: FaultServer, stream: bool
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED % stream, server.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        server.wait_for(lambda: server.requests, timeout=10)
+        time.sleep(0.05)  # it reads by now
+        interrupted = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "interrupted\n"
+        assert freed_after(server, interrupted) < PROMPTLY + NOISE
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(10) == 0
