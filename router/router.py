@@ -54,7 +54,10 @@ class Router(BaseRouter):
         trust_env: Whether proxies and certificate bundles are taken from the environment.
         proxies: URL scheme to proxy URL.
         verify: Whether certificates are verified, or the file or folder of those to trust.
-        clock, new_id, environ: Where time, request ids and the environment come from.
+        rules: Rows in place of those of the fault table, `router.rules.RULES`.
+        tags: Tags by the name of a provider or target, beside a target's own, for `Policy.require`.
+        clock, draw, new_id, environ: Where time, random numbers in [0, 1), request ids and the
+            environment come from.
 
     Raises:
         ConfigError: A setting, route or policy is wrong.
