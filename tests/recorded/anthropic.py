@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from providers.anthropic import Anthropic
@@ -13,30 +14,50 @@ from router import (
     ContextOverflow,
     ModelNotFound,
     Overloaded,
+    PayloadTooLarge,
     PermissionDenied,
+    QuotaExhausted,
     RateLimited,
     RouterError,
+    Timeout,
+    UpstreamError,
     Usage,
 )
 
-HEADERS = ("anthropic-version",)
+HEADERS = ("anthropic-version", "anthropic-beta")
 
 SAME = ("max_tokens", "temperature", "top_p", "top_k", "thinking")
 """Parameters of the same name and meaning on both sides."""
 
+NAMED = {
+    *("model", "messages", "stream", "system", "stop_sequences", "tools", "tool_choice"),
+    *("metadata", "output_config", "output_format", *SAME),
+}
+"""What of a body has a common name; the rest has none."""
+
+NEUTRAL_BLOCKS = {
+    *("text", "image", "document", "tool_result", "tool_use"),
+    *("thinking", "redacted_thinking"),
+}
+"""What of a message has one; an answer may hold any other block besides."""
+
 ERRORS: dict[str, type[RouterError]] = {
+    "api_error": UpstreamError,
     "authentication_error": AuthError,
+    "billing_error": QuotaExhausted,
     "invalid_request_error": BadRequest,
     "not_found_error": ModelNotFound,
     "overloaded_error": Overloaded,
     "permission_error": PermissionDenied,
     "rate_limit_error": RateLimited,
+    "request_too_large": PayloadTooLarge,
+    "timeout_error": Timeout,
 }
 
 FINISHES = {
     "end_turn": "stop",
     "max_tokens": "length",
-    "pause_turn": "other",
+    "model_context_window_exceeded": "length",
     "refusal": "refusal",
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
@@ -51,41 +72,57 @@ def provider(recording: Recording, origin: str) -> Anthropic:
 
 
 def neutral(body: dict[str, Any], recording: Recording) -> tuple[list[Any], dict[str, Any]]:
-    messages = [message for each in body["messages"] for message in _messages(each)]
-    if (system := body.get("system")) is not None:
-        messages.insert(0, {"role": "system", "content": _parts(system)})
-    return messages, _parameters(body)
+    parameters = _parameters(body)
+    if (beta := recording.request_headers.get("anthropic-beta")) is not None:
+        parameters["extra_headers"] = {"anthropic-beta": beta}
+    messages = [{"role": "system", "content": _parts(body["system"])}] if "system" in body else []
+    if _is_beyond(body["messages"]):
+        parameters.setdefault("extra_body", {})["messages"] = body["messages"]
+        return [*messages, {"role": "user", "content": "what has no neutral form"}], parameters
+    return [*messages, *(each for turn in body["messages"] for each in _messages(turn))], parameters
+
+
+def _is_beyond(messages: list[Any]) -> bool:
+    """Whether a question holds a block, or a document a source, that has no neutral form."""
+    asked = [each for each in messages if isinstance(each, dict) and each["role"] != "assistant"]
+    blocks = [block for each in asked for block in _blocks(each["content"])]
+    blocks += [inner for each in blocks for inner in _blocks(each.get("content") or ())]
+    sources = [block["source"]["type"] for block in blocks if "source" in block]
+    return "content" in sources or not {block["type"] for block in blocks} <= NEUTRAL_BLOCKS
 
 
 def _messages(message: dict[str, Any] | str) -> Iterator[dict[str, Any]]:
     if isinstance(message, str):  # one recording shows what becomes of it
         yield {"role": "user", "content": message}
-        return
-    blocks = _blocks(message["content"])
-    for block in blocks:
-        if block["type"] == "tool_result":
-            content = _parts(block.get("content", ""))
-            beside = {key: block[key] for key in ("is_error", "cache_control") if key in block}
-            yield {
-                "role": "tool",
-                "tool_call_id": block["tool_use_id"],
-                "content": content,
-                **beside,
-            }
-    rest = [block for block in blocks if block["type"] != "tool_result"]
-    if message["role"] == "assistant":
-        yield _answer(rest)
-    elif rest:
-        yield {"role": "user", "content": _parts(rest)}
+    elif message["role"] == "assistant":
+        yield _answer(_blocks(message["content"]))
+    else:
+        for is_result, group in groupby(_blocks(message["content"]), _is_result):
+            blocks = list(group)
+            if is_result:
+                yield from map(_result, blocks)
+            else:
+                yield {"role": message["role"], "content": _parts(blocks)}
+
+
+def _is_result(block: dict[str, Any]) -> bool:
+    return bool(block["type"] == "tool_result")
+
+
+def _result(block: dict[str, Any]) -> dict[str, Any]:
+    beside = _some(block, "is_error", "cache_control")
+    content = _parts(block.get("content", ""))
+    return {"role": "tool", "tool_call_id": block["tool_use_id"], "content": content, **beside}
 
 
 def _answer(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    text, sealed, calls = "", [], []
+    length, texts, sealed, calls = 0, [], [], []
     for block in blocks:
-        place = {"at": len(text)} if text else {}
+        place = {"at": length} if length else {}
         match block["type"]:
             case "text":
-                text += block["text"]
+                length += len(block["text"])
+                texts.append(_part(block))
             case "tool_use":
                 function = {"name": block["name"], "arguments": json.dumps(block["input"])}
                 calls.append({"id": block["id"], "type": "function", "function": function})
@@ -96,16 +133,22 @@ def _answer(blocks: list[dict[str, Any]]) -> dict[str, Any]:
                 sealed.append({"data": block["data"], "extra": place})
             case _:
                 sealed.append({"extra": {"block": block, **place}})
+    text = "".join(part["text"] for part in texts)
     return {
         "role": "assistant",
-        "content": text,
+        "content": text if sealed else texts,
         **({"tool_calls": calls} if calls else {}),
         **({"reasoning_blocks": sealed} if sealed else {}),
+        **_some(blocks[-1], "cache_control"),
     }
 
 
-def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+def _some(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: fields[name] for name in names if name in fields}
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
 
 
 def _parts(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
@@ -113,7 +156,7 @@ def _parts(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 
 def _part(block: dict[str, Any]) -> dict[str, Any]:
-    marks = {k: block[k] for k in ("cache_control", "citations", "context") if k in block}
+    marks = _some(block, "cache_control", "citations", "context")
     if block["type"] == "text":
         return {"type": "text", "text": block["text"], **marks}
     place = _place(block["source"])
@@ -135,7 +178,7 @@ def _place(source: dict[str, Any]) -> str:
 
 
 def _parameters(body: dict[str, Any]) -> dict[str, Any]:
-    parameters = {name: body[name] for name in SAME if name in body}
+    parameters = _some(body, *SAME)
     if "stop_sequences" in body:
         parameters["stop"] = body["stop_sequences"]
     if "tools" in body:
@@ -145,13 +188,12 @@ def _parameters(body: dict[str, Any]) -> dict[str, Any]:
     output = body.get("output_config", {})
     if "effort" in output:
         parameters["reasoning_effort"] = output["effort"]
-    if "format" in output:
-        schema = {"name": "answer", "schema": output["format"]["schema"]}
+    if (form := output.get("format") or body.get("output_format")) is not None:
+        schema = {"name": "answer", "schema": form["schema"]}
         parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
     if (user := body.get("metadata", {}).get("user_id")) is not None:
         parameters["user"] = user
-    beyond = ("service_tier", "container", "context_management", "mcp_servers", "cache_control")
-    extra = {name: body[name] for name in beyond if name in body}
+    extra = {name: value for name, value in body.items() if name not in NAMED}
     return {**parameters, **({"extra_body": extra} if extra else {})}
 
 
@@ -159,7 +201,7 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     if "input_schema" not in tool:
         return tool  # one that runs at the service
     named = {"name": tool["name"], "parameters": tool["input_schema"]}
-    function = {**named, **{k: tool[k] for k in ("description", "strict") if k in tool}}
+    function = {**named, **_some(tool, "description", "strict")}
     beside = {k: v for k, v in tool.items() if k not in {*function, "input_schema", "type"}}
     return {"type": "function", "function": function, **beside}
 
@@ -172,41 +214,69 @@ def _tool_choice(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical(body: dict[str, Any]) -> dict[str, Any]:
-    """Contents as lists of blocks; what has its default, as if it were not said."""
+    """Contents as lists of blocks, turns as one message; what has its default is not said."""
     if "system" in body:
         body["system"] = _blocks(body["system"])
-    for message in body["messages"]:
-        if isinstance(message, dict):
-            message["content"] = [_canonical(block) for block in _blocks(message["content"])]
+    body["messages"] = list(_turns(body["messages"]))
     for tool in body.get("tools", ()):
-        if tool.get("type") == "custom":
-            del tool["type"]
-    if body.get("stream") is False:
-        del body["stream"]
-    return body
+        _unsaid(tool, "type", "custom")
+    _unsaid(body.get("tool_choice", {}), "disable_parallel_tool_use", False)
+    return _unsaid(body, "stream", False)
+
+
+def _turns(messages: list[Any]) -> Iterator[Any]:
+    """Messages of one role that follow each other are one turn, as the wire has it."""
+    for role, group in groupby(messages, lambda each: isinstance(each, dict) and each["role"]):
+        turn = list(group)
+        if role is False:
+            yield from turn
+            continue
+        blocks = [_canonical(block) for each in turn for block in _blocks(each["content"])]
+        yield {"role": role, "content": blocks if role == "user" else list(_joined(blocks))}
+
+
+def _joined(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The blocks of an answer, its texts that nothing parts as one."""
+    for is_text, group in groupby(blocks, lambda block: block.keys() == {"type", "text"}):
+        if is_text:
+            yield {"type": "text", "text": "".join(block["text"] for block in group)}
+        else:
+            yield from group
 
 
 def _canonical(block: dict[str, Any]) -> dict[str, Any]:
     if block["type"] == "tool_result":
         block["content"] = [_canonical(each) for each in _blocks(block.get("content", ""))]
-        if block.get("is_error") is False:
-            del block["is_error"]
-    return block
+    if block["type"] == "text":
+        block.pop("citations", None)  # of an answer, told again to its own model
+    return _unsaid(_unsaid(block, "is_error", False), "caller", {"type": "direct"})
+
+
+def _unsaid(fields: dict[str, Any], name: str, default: Any) -> dict[str, Any]:
+    if fields.get(name) == default:
+        fields.pop(name, None)
+    return fields
 
 
 def differences(recording: Recording) -> Mapping[str, str]:
-    listed = {}
+    listed: dict[str, str] = {}
     if "?beta=true" in recording.url:
         listed["url"] = "the SDK's mark for its beta methods; the wire knows none"
     if "anthropic-version" not in recording.request_headers:
         listed["headers.anthropic-version"] = "left out of the recording; the service refuses none"
-    if recording.request is None:
+    body = recording.request
+    if body is None:
         return listed
-    if any(recording.request["model"] in model.aliases for model in Anthropic.models):
+    if any(body["model"] in model.aliases for model in Anthropic.models):
         listed["model"] = "the alias of a known model goes out as the model's id"
-    if "effort" in recording.request.get("output_config", {}):
+    if "effort" in body.get("output_config", {}) and "thinking" not in body:
         listed["thinking"] = "by its effort alone, this model would not think"
-    if any(isinstance(message, str) for message in recording.request["messages"]):
+    if "output_format" in body:
+        listed |= dict.fromkeys(("output_format", "output_config"), "the former name of the latter")
+    if any(isinstance(each, dict) and each["role"] == "system" for each in body["messages"]):
+        moved = "instructions stand beside the conversation, wherever they were given"
+        listed |= dict.fromkeys(("messages*", "system*"), moved)
+    if any(isinstance(message, str) for message in body["messages"]):
         listed["messages.0"] = "a message that is none cannot be asked for"
     return listed
 
@@ -224,8 +294,10 @@ def meaning(recording: Recording) -> Meaning | type[RouterError]:
 
 
 def _error(error: dict[str, Any]) -> type[RouterError]:
-    if "prompt is too long" in error["message"]:
+    if "prompt is too long" in error["message"] or "exceed context limit" in error["message"]:
         return ContextOverflow
+    if "credit balance is too low" in error["message"]:
+        return QuotaExhausted
     return ERRORS[error["type"]]
 
 
@@ -242,7 +314,8 @@ def _rebuilt(events: list[dict[str, Any]]) -> dict[str, Any]:
                 _add(message["content"][event["index"]], event["delta"])
             case "message_delta":
                 message |= event["delta"]
-                message["usage"] |= event["usage"]
+                counts = event.get("usage", {}).items()
+                message["usage"] |= {name: count for name, count in counts if count is not None}
             case "error":
                 message["error"] = event["error"]
     return message
@@ -254,8 +327,8 @@ def _add(block: dict[str, Any], delta: dict[str, Any]) -> None:
             block["json"] += value
         elif name == "citation":
             block["cited"].append(value)
-        elif name != "type":
-            block[name] += value
+        elif name != "type" and isinstance(value, str):
+            block[name] = (block.get(name) or "") + value
 
 
 def _meaning(message: dict[str, Any]) -> Meaning:
@@ -264,13 +337,13 @@ def _meaning(message: dict[str, Any]) -> Meaning:
     return Meaning(
         text="".join(block["text"] for block in blocks if block["type"] == "text"),
         reasoning="".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
-        refusal=details.get("explanation", ""),
+        refusal=details.get("explanation") or "",
         tool_calls=tuple(
             (block["name"], json.loads(block["json"]) if block.get("json") else block["input"])
             for block in blocks
             if block["type"] == "tool_use"
         ),
-        finish_reason=FINISHES[message["stop_reason"]],
+        finish_reason=FINISHES.get(message["stop_reason"], "other"),
         usage=_usage(message["usage"]),
         seals=tuple(
             block["signature"] if block["type"] == "thinking" else block["data"]
@@ -278,19 +351,26 @@ def _meaning(message: dict[str, Any]) -> Meaning:
             if block["type"] in ("thinking", "redacted_thinking")
         ),
         citations=tuple(
-            cited.get("url") or cited.get("document_title") or str(cited["document_index"])
+            _cited(citation)
             for block in blocks
-            for cited in [*(block.get("citations") or ()), *block.get("cited", ())]
+            for citation in [*(block.get("citations") or ()), *block.get("cited", ())]
         ),
     )
 
 
+def _cited(citation: dict[str, Any]) -> str:
+    """The page of the web, or the document."""
+    named = ("url", "source", "title", "document_title")
+    found = next((citation[name] for name in named if citation.get(name)), None)
+    return str(found or citation.get("document_index", ""))
+
+
 def _usage(usage: dict[str, Any]) -> Usage:
-    read, written = usage["cache_read_input_tokens"], usage["cache_creation_input_tokens"]
+    read, written = (usage.get(f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
     return Usage(
-        input_tokens=usage["input_tokens"] + read + written,
+        input_tokens=usage["input_tokens"] + (read or 0) + (written or 0),
         output_tokens=usage["output_tokens"],
         cached_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=usage.get("output_tokens_details", {}).get("thinking_tokens"),
+        reasoning_tokens=(usage.get("output_tokens_details") or {}).get("thinking_tokens"),
     )
