@@ -132,7 +132,7 @@ class Recording(Struct, frozen=True, kw_only=True):
     def events(self) -> list[Any]:
         """The JSON of the response's `data:` lines (of all its lines, for JSON lines)."""
         lines = (line.removeprefix("data:").strip() for line in self.body.decode().splitlines())
-        return [json.loads(line) for line in lines if line.startswith(("{", "["))]
+        return [json.loads(line) for line in lines if line.startswith(("{", "[{"))]
 
     @property
     def path(self) -> str:
