@@ -149,11 +149,7 @@ class Reader:
         raw = decode_json(body)
         if reply.error is not None or reply.content is None:
             raise _error(raw)
-        pieces: list[Piece] = []
-        for index, block in enumerate(reply.content):
-            pieces += self._begin(index, bytes(block))
-            pieces += self._end(index)
-        return [*pieces, *reply.pieces(), self._identity(reply), Chunk(raw=raw)]
+        return [*self._known(reply), *reply.pieces(), Chunk(raw=raw)]
 
     def event(self, event: Event) -> Sequence[Piece]:
         """The pieces that an event of a stream brings; an empty chunk when it brings none.
@@ -185,7 +181,9 @@ class Reader:
 
     def _message_start(self, data: bytes) -> list[Piece]:
         start: MessageStart = decode_json(data, MessageStart)
-        return [self._identity(start.message)]
+        # One that goes on with a tool's run may begin with content, and even with its reason.
+        self._stop = start.message
+        return self._known(start.message)
 
     def _block_start(self, data: bytes) -> list[Piece]:
         start: BlockStart = decode_json(data, BlockStart)
@@ -227,8 +225,14 @@ class Reader:
     def _end(self, index: int) -> list[Piece]:
         return self._blocks.pop(index).end()
 
-    def _identity(self, reply: Reply) -> Chunk:
-        return Chunk(id=reply.id, model=reply.model, usage=self._spent(reply.usage))
+    def _known(self, reply: Reply) -> list[Piece]:
+        """What a message says at once: what it is, what it used, and the blocks that it has."""
+        used = self._spent(reply.usage)
+        pieces: list[Piece] = [Chunk(id=reply.id, model=reply.model, usage=used)]
+        for index, block in enumerate(reply.content or ()):
+            pieces += self._begin(index, bytes(block))
+            pieces += self._end(index)
+        return pieces
 
     def _spent(self, usage: Mapping[str, Any] | None) -> Usage | None:
         """The usage so far: the counts of each event stand for the whole message."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec import Raw, Struct
 
 from router import Chunk, Citation, ProtocolError, Reasoning, ToolCallDelta, decode_json
@@ -126,7 +127,15 @@ class ToolPart(Struct):
     id: str | None = None
     name: str | None = None
     input: Raw = Raw(b"{}")
+    caller: dict[str, Any] | None = None
     partial_json: str = ""
+
+    @property
+    def signature(self) -> str | None:
+        """The caller, where it is a tool of the service's, which wants to be named again."""
+        if self.caller is None or self.caller == {"type": "direct"}:
+            return None
+        return msgspec.json.encode(self.caller).decode()
 
 
 class ToolBlock(Block):
@@ -146,7 +155,9 @@ class ToolBlock(Block):
         start: ToolPart = decode_json(self._start, ToolPart)
         if not (start.id and start.name):
             raise ProtocolError("a tool call without an id or a name")
-        call = ToolCallDelta(index=self._number, id=start.id, name=start.name)
+        call = ToolCallDelta(
+            index=self._number, id=start.id, name=start.name, signature=start.signature
+        )
         return [Chunk(tool_call=call)]
 
     def take(self, delta: bytes) -> list[Piece]:

@@ -266,12 +266,10 @@ def _is_url(place: str | None) -> bool:
 
 
 def _tool_use(call: ToolCall) -> Block:
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": tool_input(call.arguments),
-    }
+    use = {"type": "tool_use", "id": call.id, "name": call.name}
+    seal = call.signature or ""
+    caller = {"caller": tool_input(seal)} if seal.startswith("{") else {}
+    return {**use, "input": tool_input(call.arguments), **caller}
 
 
 def _tool_result(message: Message) -> Block:

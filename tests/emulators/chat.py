@@ -73,6 +73,7 @@ class Played:
         headers: dict[str, str] | None = None,
         stream: bool = True,
         model: str = "some-model",
+        messages: Sequence[Any] = QUESTION,
         **parameters: Any,
     ) -> None:
         pieces = [body] if isinstance(body, bytes) else list(body)
@@ -82,7 +83,7 @@ class Played:
         self.pieces: list[Any] = []
         self.error: RouterError | None = None
         self.read = 0
-        steps = provider.create_completion(model, QUESTION, stream, **parameters)
+        steps = provider.create_completion(model, list(messages), stream, **parameters)
         try:
             self.request: HttpRequest = next(steps)
             result: Any = response

@@ -125,7 +125,8 @@ def _answer(blocks: list[dict[str, Any]]) -> dict[str, Any]:
                 texts.append(_part(block))
             case "tool_use":
                 function = {"name": block["name"], "arguments": json.dumps(block["input"])}
-                calls.append({"id": block["id"], "type": "function", "function": function})
+                call = {"id": block["id"], "type": "function", "function": function}
+                calls.append({**call, **({"signature": s} if (s := _caller(block)) else {})})
             case "thinking":
                 thought = {"text": block["thinking"], "signature": block["signature"]}
                 sealed.append({**thought, "extra": place})
@@ -141,6 +142,12 @@ def _answer(blocks: list[dict[str, Any]]) -> dict[str, Any]:
         **({"reasoning_blocks": sealed} if sealed else {}),
         **_some(blocks[-1], "cache_control"),
     }
+
+
+def _caller(block: dict[str, Any]) -> str | None:
+    """The tool of the service's that called one of the caller's, as JSON."""
+    caller = block.get("caller", {"type": "direct"})
+    return None if caller == {"type": "direct"} else json.dumps(caller, separators=(",", ":"))
 
 
 def _some(fields: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -307,7 +314,7 @@ def _rebuilt(events: list[dict[str, Any]]) -> dict[str, Any]:
     for event in events:
         match event["type"]:
             case "message_start":
-                message = {**event["message"], "content": []}
+                message = event["message"]
             case "content_block_start":
                 message["content"].append({**event["content_block"], "json": "", "cited": []})
             case "content_block_delta":
@@ -345,17 +352,18 @@ def _meaning(message: dict[str, Any]) -> Meaning:
         ),
         finish_reason=FINISHES.get(message["stop_reason"], "other"),
         usage=_usage(message["usage"]),
-        seals=tuple(
-            block["signature"] if block["type"] == "thinking" else block["data"]
-            for block in blocks
-            if block["type"] in ("thinking", "redacted_thinking")
-        ),
+        seals=tuple(filter(None, [*map(_seal, blocks), *map(_caller, blocks)])),
         citations=tuple(
             _cited(citation)
             for block in blocks
             for citation in [*(block.get("citations") or ()), *block.get("cited", ())]
         ),
     )
+
+
+def _seal(block: dict[str, Any]) -> str | None:
+    key = {"thinking": "signature", "redacted_thinking": "data"}.get(block["type"])
+    return None if key is None else block[key]
 
 
 def _cited(citation: dict[str, Any]) -> str:
