@@ -97,7 +97,7 @@ class PluginHost:
             PluginError: The plugin is broken or blocked, or two plugins claim the name.
         """
         registered = self._providers.get(name)
-        if registered is None or name in self._entry_points:
+        if registered is None:
             self.load(name)
             self.knows(name)
             registered = self._providers.get(name)
@@ -157,6 +157,7 @@ class PluginHost:
             try:
                 registered = self._accept(entry_point.load(), info)
             except KeyboardInterrupt:
+                self._unhook(name)
                 self._entry_points[name] = found
                 raise
             except BaseException as error:  # a plugin may raise anything at import, SystemExit too
@@ -246,16 +247,12 @@ class PluginHost:
     def _accept(self, plugin: Any, info: PluginInfo) -> list[Registered]:
         """Check a plugin and read its providers; it counts for nothing yet."""
         settings = self._settings.get(info.name, {})
-        try:
-            registered = [
-                _check(provider, info) for provider in self._providers_of(plugin, info, settings)
-            ]
-            names = [each.name for each in registered]
-            if len(set(names)) < len(names):
-                raise PluginError(f"it registers two providers of one name: {', '.join(names)}")
-        except BaseException:
-            self._unhook(info.name)
-            raise
+        registered = [
+            _check(provider, info) for provider in self._providers_of(plugin, info, settings)
+        ]
+        names = [each.name for each in registered]
+        if len(set(names)) < len(names):
+            raise PluginError(f"it registers two providers of one name: {', '.join(names)}")
         info.providers = tuple(names)
         return registered
 

@@ -447,6 +447,18 @@ def test_hooks_of_a_plugin_that_failed_are_not_called(site):
     assert sys.modules["half"].seen == []
 
 
+def test_hooks_of_a_plugin_whose_name_is_claimed_by_another_are_not_called(acme):
+    source = hook("def attempt_finished(attempt): seen.append(1)") + (
+        "from router.testing import ScriptedProvider\n"
+        "seen = []\n@hookimpl\ndef register_providers(): return [ScriptedProvider('acme')]\n"
+    )
+    install(acme, "greedy-plugin", modules={"greedy": source}, plugins={"greedy": "greedy"})
+    with Router([ScriptedProvider()], allow=["greedy", "acme"]) as r:
+        r.providers()
+        ask(r, "scripted/model")
+    assert sys.modules["greedy"].seen == []
+
+
 def test_keyboard_interrupt_at_import_is_the_users_and_the_next_call_loads(site):
     """What had been interrupted was neither loaded nor failed, for ever."""
     flag = site / "interrupt"
@@ -530,7 +542,10 @@ def test_one_name_from_two_distributions_is_resolved_by_blocking_one(acme):
     assert "acme" not in sys.modules
 
 
-def test_one_distribution_twice_on_the_path_is_one(acme, tmp_path, monkeypatch):
+@pytest.mark.parametrize("beside", [b"", b"[router.plugins]\nno equals sign\n"])
+def test_one_distribution_twice_on_the_path_is_one(acme, tmp_path, monkeypatch, beside):
+    install(acme, "unreadable")
+    (acme / "unreadable-1.0.dist-info" / "entry_points.txt").write_bytes(beside)
     again = tmp_path / "again"
     again.mkdir()
     install(again, "acme-plugin", version="1.1", plugins={"acme": "nosuch:Acme"})
@@ -561,6 +576,8 @@ def test_provider_name_from_two_plugins_fails_both_whichever_is_loaded_first(acm
                 r.models(name)
             assert "acme (acme-plugin 1.2)" in str(caught.value)
             assert "bundle (bundle-plugin 5)" in str(caught.value)
+        r.providers()
+        assert first == "acme" or "acme" not in sys.modules
         infos = of(r, "acme-plugin", "bundle-plugin")
         assert {info.status for info in infos.values()} == {"failed"}
         assert {record.router["distribution"] for record in caplog.records} == {
@@ -896,6 +913,9 @@ def test_hook_that_raises_is_counted_and_changes_nothing(error, stream, caplog):
         (info,) = [info for info in r.plugins if info.name == "Loud"]
     assert loud.called == ["attempt_started", "attempt_finished", "completion_finished"]
     assert (info.status, info.hook_errors) == ("loaded", 3)
+    assert [other.hook_errors for other in r.plugins if other is not info] == [0] * (
+        len(r.plugins) - 1
+    )
     assert watcher.seen == ["scripted/model"]
     told = [(each.router["hook"], each.router["error_type"]) for each in caplog.records]
     assert told == [(hook, type(error).__name__) for hook in loud.called]
