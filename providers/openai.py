@@ -1,19 +1,23 @@
-"""OpenAI's chat completions: the wire that most services speak, one codec fed by rows of data."""
+"""OpenAI's chat completions: the wire that most services speak, one codec fed by rows of data.
+
+What goes out is the call's own arguments and messages; a row says what its service wants otherwise
+(`openai_dialects`), and where it wants its reasoning back (`openai_reasoning`).
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import quote, urlencode
 
-from msgspec import Meta, Struct, field
+import msgspec
+from msgspec import Struct, field
 
 from router import (
-    FEATURE,
-    SSE,
-    TUNING,
     AuthError,
     Bearer,
+    ConfigError,
     Exchange,
     HttpRequest,
     HttpResponse,
@@ -27,80 +31,32 @@ from router import (
 )
 
 from .openai_answers import Reader
-from .openai_errors import Problem
-from .service import BLANK, beginning, check_url, filled, rest, shown, unexplained
-
-# -- what a call takes; a default of None is not sent
-
-Temperature = Annotated[
-    float | None, TUNING, Meta(ge=0, le=2, description="Randomness; 0 takes the likeliest token.")
-]
-TopP = Annotated[
-    float | None,
-    TUNING,
-    Meta(ge=0, le=1, description="Sample from the tokens that make up this probability."),
-]
-TopK = Annotated[
-    int | None, TUNING, Meta(ge=0, description="Sample from this many of the likeliest tokens.")
-]
-MinP = Annotated[
-    float | None,
-    TUNING,
-    Meta(ge=0, le=1, description="Leave out tokens below this share of the likeliest one."),
-]
-RepetitionPenalty = Annotated[
-    float | None, TUNING, Meta(gt=0, le=2, description="Above 1, what was said becomes unlikelier.")
-]
-Penalty = Annotated[
-    float | None,
-    TUNING,
-    Meta(ge=-2, le=2, description="Above 0, tokens that came before become unlikelier."),
-]
-LogitBias = Annotated[
-    dict[str, float] | None,
-    TUNING,
-    Meta(description="Token ids, as strings, with what is added to their logits (-100 to 100)."),
-]
-Seed = Annotated[
-    int | None, TUNING, Meta(description="The same seed gives the same answer, as far as it can.")
-]
-ReasoningEffort = Annotated[
-    str | None, TUNING, Meta(description="How long to think: none, minimal, low, medium, high.")
-]
-User = Annotated[
-    str | None, TUNING, Meta(description="An opaque id of your user, for the service's own use.")
-]
-MaxTokens = Annotated[
-    int | None,
-    FEATURE,
-    Meta(ge=1, description="The most tokens of the answer, reasoning included."),
-]
-Stop = Annotated[
-    str | list[str] | None,
-    FEATURE,
-    Meta(description="Text that ends the answer where it comes up."),
-]
-Choices = Annotated[int | None, FEATURE, Meta(ge=1, le=128, description="How many answers.")]
-Tools = Annotated[
-    list[dict[str, Any]] | None, FEATURE, Meta(description="The functions that it may call.")
-]
-ToolChoice = Annotated[
-    str | dict[str, Any] | None,
-    FEATURE,
-    Meta(description="auto, none, required, or the function to call."),
-]
-ParallelToolCalls = Annotated[
-    bool | None, FEATURE, Meta(description="Whether several functions may be called at once.")
-]
-ResponseFormat = Annotated[
-    dict[str, Any] | None, FEATURE, Meta(description="JSON, or JSON of a schema, as the answer.")
-]
-Logprobs = Annotated[
-    bool | None, FEATURE, Meta(description="Log probabilities of the tokens; they are in `raw`.")
-]
-TopLogprobs = Annotated[
-    int | None, FEATURE, Meta(ge=0, le=20, description="Of how many alternatives at each token.")
-]
+from .openai_dialects import Dialect
+from .openai_errors import Codes, Problem
+from .openai_messages import drop_cache_markers, sent_message
+from .openai_parameters import (
+    Choices,
+    LogitBias,
+    Logprobs,
+    MaxTokens,
+    MinP,
+    ParallelToolCalls,
+    Penalty,
+    ReasoningEffort,
+    RepetitionPenalty,
+    ResponseFormat,
+    Seed,
+    Stop,
+    Temperature,
+    ToolChoice,
+    Tools,
+    TopK,
+    TopLogprobs,
+    TopP,
+    User,
+)
+from .openai_reasoning import ReasoningPlace
+from .service import check_url, read_answer, shown, unexplained
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -119,6 +75,13 @@ class Row(Struct, frozen=True, kw_only=True):
         stream_usage: Whether it takes `stream_options`, and tells a stream's usage only then.
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
         hides_failures: Whether it answers failures of its own with a 400 in plain text.
+        path: What stands behind the base URL; `{model}` is the model's name.
+        query: What stands behind the path.
+        key_header: The header that the key goes into, where that is not `Authorization`.
+        reasoning: Where it wants the reasoning of earlier turns; `None` where it does not.
+        cache_markers: Whether it takes `cache_control` in messages, parts and tools.
+        dialect: What it wants said in another way, in this order.
+        codes: What error codes mean that are its alone, in lower case.
     """
 
     name: str
@@ -132,24 +95,40 @@ class Row(Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     lenient_done: bool = False
     hides_failures: bool = False
+    path: str = "/chat/completions"
+    query: Mapping[str, str] = field(default_factory=dict)
+    key_header: str | None = None
+    reasoning: ReasoningPlace | None = None
+    cache_markers: bool = False
+    dialect: tuple[Dialect, ...] = ()
+    codes: Codes = field(default_factory=dict)
 
     def __call__(
         self,
         base_url: str | None = None,
         key: str | Secret | None = None,
         headers: Mapping[str, str | Secret] | None = None,
+        path: str | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> OpenAI:
         """The provider of this service.
 
         Args:
-            base_url: What stands before `/chat/completions`.
+            base_url: What stands before the path.
             key: Its key, in place of the environment's.
             headers: Sent with every request.
+            path: What stands behind the base URL, in place of the row's.
+            query: What stands behind the path, in place of the row's; no place for a key.
 
         Raises:
             ConfigError: The URL or the key is malformed; the message holds neither.
         """
-        return OpenAI(self, base_url=base_url, key=key, headers=headers)
+        row = msgspec.structs.replace(
+            self,
+            path=self.path if path is None else path,
+            query=self.query if query is None else query,
+        )
+        return OpenAI(row, base_url=base_url, key=key, headers=headers)
 
     @property
     def key_names(self) -> str:
@@ -180,7 +159,7 @@ class OpenAI(WireProvider):
         self.renames = row.renames
         self._row = row
         self._base_url = None if base_url is None else check_url(base_url, "base_url")
-        self._key = None if key is None else _bearer(key, f"the key of {row.name}")
+        self._key = None if key is None else self._hidden(key, f"the key of {row.name}")
         self._headers = dict(headers or {})
         self._wire_names = {model.id: {**row.renames, **model.renames} for model in row.models}
 
@@ -222,7 +201,7 @@ class OpenAI(WireProvider):
         arguments = dict(locals())  # the signature alone lists what can be sent
         response = yield HttpRequest(
             "POST",
-            f"{self.base_url}/chat/completions",
+            self._url(model),
             {**self._headers, **self._authorization()},
             json=self._body(arguments),
             stream=stream,
@@ -230,7 +209,7 @@ class OpenAI(WireProvider):
         try:
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
-            yield from self._answer(response)
+            yield from read_answer(response, self._reader())
         except AuthError as error:
             # In our own words, since services repeat the key, or a part of it.
             message = f"the key was refused: check {self._row.key_names}"
@@ -241,63 +220,70 @@ class OpenAI(WireProvider):
         """Where it answers, without a slash at the end: settings, environment, row.
 
         Raises:
-            ConfigError: The environment's is malformed.
+            ConfigError: The environment's is malformed, or there is none.
         """
         if self._base_url is not None:
             return self._base_url
         variable = self._row.url_variable
-        return check_url(os.environ.get(variable) or self._row.base_url, variable)
+        if not (url := os.environ.get(variable) or self._row.base_url):
+            raise ConfigError(f"no address: set {variable} or the setting base_url")
+        return check_url(url, variable)
 
     def missing(self) -> str | None:
         try:
             self._authorization()
+            self._url("")
         except RouterError as error:
             return error.message
         return None
 
     def _authorization(self) -> dict[str, Secret]:
+        header = self._row.key_header or "Authorization"
         if self._key is not None:
-            return {"Authorization": self._key}
+            return {header: self._key}
         for variable in self._row.key_variables:
             if value := os.environ.get(variable):
-                return {"Authorization": _bearer(value, variable)}
+                return {header: self._hidden(value, variable)}
         if self._row.needs_key:
             raise AuthError(f"no key: set {self._row.key_names}", code="missing_key")
         return {}
 
+    def _hidden(self, key: str | Secret, source: str) -> Secret:
+        """The key as its header carries it."""
+        value = key.reveal() if isinstance(key, Secret) else key
+        return Bearer(value, source) if self._row.key_header is None else Secret(value, source)
+
+    def _url(self, model: str) -> str:
+        path = self._row.path.replace("{model}", quote(model, safe=""))
+        query = f"?{urlencode(self._row.query)}" if self._row.query else ""
+        return f"{self.base_url}{path}{query}"
+
     def _body(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What is sent: the arguments that were given, under the model's names for them."""
-        names = self._wire_names.get(arguments["model"], self._row.renames)
+        """What is sent: the arguments that were given, as the service and the model have them."""
+        row = self._row
         body = {
-            names.get(name, name): value
+            name: value
             for name, value in arguments.items()
             if value is not None and name not in ("self", "stream")
         }
+        body["messages"] = [sent_message(message, row.reasoning) for message in body["messages"]]
+        if not row.cache_markers:
+            drop_cache_markers(body)
+        for change in row.dialect:
+            change(body)
+        names = self._wire_names.get(arguments["model"], row.renames)
+        body = {names.get(name, name): value for name, value in body.items()}
         if arguments["stream"]:
             body["stream"] = True
-            if self._row.stream_usage:
+            if row.stream_usage:
                 body["stream_options"] = {"include_usage": True}
         return body
 
-    def _answer(self, response: HttpResponse) -> Exchange:
-        reader = Reader(lenient_done=self._row.lenient_done)
-        if not response.streamed:
-            yield from reader.whole(filled(response.body))
-            return
-        data = yield from beginning(response)
-        if data.lstrip(BLANK)[:1] in (b"{", b"[", b"<"):
-            yield from reader.whole((yield from rest(response, data)))
-            return
-        sse = SSE()
-        while data:
-            for event in sse.feed(data):
-                yield from reader.event(event)
-                if reader.done:
-                    return
-            data = yield response
-        for event in sse.end():
-            yield from reader.event(event)
-        reader.end()
+    def _reader(self) -> Reader:
+        row = self._row
+        return Reader(
+            self.new_id, lenient_done=row.lenient_done, place=row.reasoning, codes=row.codes
+        )
 
     def _refusal(self, response: HttpResponse) -> RouterError:
         """The error of a status that is no success."""
@@ -307,14 +293,10 @@ class OpenAI(WireProvider):
         except ProtocolError:
             problem = None
         if problem is not None and not problem.is_no_route:
-            return problem.error(status)
+            return problem.error(status, self._row.codes)
         if status == 400 and self._row.hides_failures:
             return UpstreamError(shown(response), status=status)
         return unexplained(response, self.base_url, self._row.url_variable)
-
-
-def _bearer(key: str | Secret, source: str) -> Bearer:
-    return Bearer(key.reveal() if isinstance(key, Secret) else key, source)
 
 
 # What the reasoning models refuse, by OpenAI's reference of the endpoint.

@@ -4,14 +4,16 @@ What services make of them:
 
 - The terminal marker is a finish reason. `[DONE]` may be missing, and proves nothing alone.
 - Usage comes with the finish reason, in a chunk of its own behind it, or in every chunk.
-- Reasoning comes as `reasoning_content` or `reasoning` (some send the same text as both), or as
-  parts of the content.
+- Reasoning comes as `reasoning_content` or `reasoning` (some send the same text as both), as
+  `reasoning_details`, or as parts of the content.
+- Sources come as annotations of the message, as parts of the content, or beside the choices.
+- A tool call may have no id, and no number.
 - An error comes as the body, as an event, or at a choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -19,6 +21,7 @@ from msgspec import Struct
 
 from router import (
     Chunk,
+    Citation,
     Event,
     Overloaded,
     ProtocolError,
@@ -29,7 +32,8 @@ from router import (
     decode_json,
 )
 
-from .openai_errors import Problem
+from .openai_errors import NO_CODES, Codes, Problem
+from .openai_reasoning import Reasoner, ReasoningPlace, detail_text
 
 Piece: TypeAlias = str | Chunk
 FinishReason: TypeAlias = Literal[
@@ -39,6 +43,8 @@ FinishReason: TypeAlias = Literal[
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",  # Together
+    "eos_token": "stop",  # Hugging Face's text generation inference
+    "stop_sequence": "stop",  # the same
     "length": "length",
     "model_length": "length",  # Mistral: the window is full
     "model_context_window_exceeded": "length",  # Z.ai
@@ -99,17 +105,40 @@ class Call(Struct):
 
 
 class Part(Struct):
-    """A part of a content; Mistral's thinking has parts of its own."""
+    """A part of a content; Mistral's thinking has parts of its own, and its references have ids."""
 
     text: str | None = None
     thinking: str | list[Part] | None = None
+    reference_ids: list[Any] | None = None
 
-    def pieces(self, index: int) -> list[Chunk]:
-        thinking = self.thinking
-        if isinstance(thinking, list):
-            thinking = "".join(part.text or "" for part in thinking)
-        pieces = [Chunk(reasoning=thinking, index=index)] if thinking else []
-        return [*pieces, Chunk(text=self.text, index=index)] if self.text else pieces
+    @property
+    def reasoning(self) -> str:
+        if isinstance(self.thinking, list):
+            return "".join(part.text or "" for part in self.thinking)
+        return self.thinking or ""
+
+
+class Source(Struct):
+    """What a part of the answer stands on: a page, wherever the service tells it."""
+
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+    content: str | None = None
+    snippet: str | None = None
+
+    def citation(self, raw: Any) -> Citation:
+        # Of an annotation that points at nothing, both ends are 0.
+        is_placed = bool(self.end_index)
+        return Citation(
+            url=self.url,
+            title=self.title,
+            quote=self.content or self.snippet or None,
+            start=self.start_index if is_placed else None,
+            end=self.end_index if is_placed else None,
+            raw=raw,
+        )
 
 
 class Message(Struct):
@@ -118,8 +147,10 @@ class Message(Struct):
     content: str | list[Part] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
+    annotations: Any = None
 
 
 class ReplyChoice(Struct):
@@ -150,6 +181,15 @@ class Reply(Struct):
     model: str | None = None
     error: Any = None
     x_groq: GroqExtension | None = None
+    citations: Any = None
+    search_results: Any = None
+
+    def read_citations(self) -> list[Citation]:
+        """The sources of the whole answer: with titles where the service tells those."""
+        if sources := _dicts(self.search_results):
+            return [_citation(source) for source in sources]
+        urls = self.citations if isinstance(self.citations, list) else ()
+        return [Citation(url=url, raw=url) for url in urls if isinstance(url, str)]
 
     def read_usage(self) -> Usage | None:
         """The usage, wherever the service puts it."""
@@ -161,19 +201,41 @@ class Reply(Struct):
         return read_usage(usage) if usage else None
 
 
+class Speaker:
+    """What has to be known of one choice between its pieces."""
+
+    def __init__(self, place: ReasoningPlace | None, new_id: Callable[[], str]) -> None:
+        self.reasoning = Reasoner(place)
+        self.calls = ToolCalls(new_id)
+
+
 class Reader:
     """Reads one answer, whole or chunk by chunk.
 
     Args:
+        new_id: Makes ids for the tool calls that have none.
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
+        place: Where the service wants its reasoning back; `None` where it does not.
+        codes: What error codes mean that are the service's alone.
 
     Attributes:
         done: Whether `[DONE]` came: nothing behind it is to be read.
     """
 
-    def __init__(self, *, lenient_done: bool = False) -> None:
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        *,
+        lenient_done: bool = False,
+        place: ReasoningPlace | None = None,
+        codes: Codes = NO_CODES,
+    ) -> None:
+        self._codes = codes
+        self._new_id = new_id
         self._lenient_done = lenient_done
-        self._calls: dict[int, ToolCalls] = {}
+        self._place = place
+        self._speakers: dict[int, Speaker] = {}
+        self._cited: set[tuple[Any, ...]] = set()
         self._began = False
         self._identified = False
         self._has_usage = False
@@ -190,12 +252,13 @@ class Reader:
         reply: Reply = decode_json(body, Reply)
         raw = decode_json(body)
         if reply.error is not None or not reply.choices:
-            raise _error(raw)
+            raise self._error(raw)
         pieces: list[Piece] = []
         for choice in reply.choices:
             if choice.message is None and choice.error is None:
                 raise ProtocolError("a choice without a message")
             pieces += self._pieces(choice, choice.message or Message())
+        pieces += self._new_citations(reply.read_citations())
         ids = Chunk(
             id=reply.id or None, model=reply.model or None, usage=reply.read_usage(), raw=raw
         )
@@ -216,7 +279,7 @@ class Reader:
             return self._done()
         reply: Reply = decode_json(data, Reply)
         if reply.error is not None:
-            raise _error(decode_json(data))
+            raise self._error(decode_json(data))
         pieces: list[Piece] = []
         if not self._identified and (reply.id or reply.model):
             self._identified = True
@@ -225,10 +288,12 @@ class Reader:
             for choice in reply.choices:
                 pieces += self._pieces(choice, choice.delta or Message())
         elif reply.usage is None and (problem := Problem.of(decode_json(data))) is not None:
-            raise problem.error()
+            raise problem.error(own=self._codes)
+        if reply.citations or reply.search_results:
+            pieces += self._new_citations(reply.read_citations())
         if (usage := reply.read_usage()) is not None:
             self._has_usage = True
-            pieces.append(Chunk(usage=usage))
+            pieces.append(Chunk(usage=usage, raw=decode_json(data)))
         return pieces or (ALIVE,)
 
     def end(self) -> None:
@@ -245,33 +310,79 @@ class Reader:
         if self._finished:
             return ()
         if self._lenient_done and self._has_usage:
-            return (Chunk(finish_reason="other"),)
+            return (*self._blocks(0), Chunk(finish_reason="other"))
         raise ProtocolError("[DONE] came without a finish reason", code="no_finish_reason")
 
     def _pieces(self, choice: ReplyChoice, message: Message) -> list[Piece]:
         if choice.error is not None:
-            raise _error({"error": choice.error})
+            raise self._error({"error": choice.error})
         index = choice.index
-        pieces: list[Piece] = []
-        if reasoning := message.reasoning_content or message.reasoning:
-            pieces.append(Chunk(reasoning=reasoning, index=index))
+        pieces = self._reasoning(message, index)
         content = message.content
-        if isinstance(content, str):
-            if choice.logprobs is not None:
-                raw = {"logprobs": choice.logprobs}
-                pieces.append(Chunk(text=content, index=index, raw=raw))
-            elif content:
-                pieces.append(Chunk(text=content, index=index) if index else content)
+        if isinstance(content, list):
+            for part in content:
+                pieces += self._part(part, index)
+            content = None
+        if logprobs := read_logprobs(choice.logprobs):
+            pieces.append(Chunk(text=content or "", logprobs=logprobs, index=index))
         elif content:
-            pieces += [piece for part in content for piece in part.pieces(index)]
+            pieces.append(Chunk(text=content, index=index) if index else content)
         if message.refusal:
             pieces.append(Chunk(refusal=message.refusal, index=index))
         if message.tool_calls:
-            calls = self._calls.setdefault(index, ToolCalls())
+            calls = self._speaker(index).calls
             pieces += [Chunk(tool_call=calls.take(c), index=index) for c in message.tool_calls]
+        if message.annotations:
+            pieces += self._new_citations(map(_citation, _dicts(message.annotations)), index)
         if choice.finish_reason:
-            pieces.append(self._finish(choice, choice.finish_reason))
+            pieces += [*self._blocks(index), self._finish(choice, choice.finish_reason)]
         return pieces
+
+    def _reasoning(self, message: Message, index: int) -> list[Piece]:
+        details = _dicts(message.reasoning_details)
+        text = message.reasoning_content or message.reasoning or detail_text(details)
+        if not text and not details:
+            return []
+        self._speaker(index).reasoning.take(text, details)
+        return [Chunk(reasoning=text, index=index)] if text else []
+
+    def _part(self, part: Part, index: int) -> list[Piece]:
+        pieces: list[Piece] = []
+        if thinking := part.reasoning:
+            self._speaker(index).reasoning.take(thinking, ())
+            pieces.append(Chunk(reasoning=thinking, index=index))
+        if part.text:
+            pieces.append(Chunk(text=part.text, index=index))
+        documents = [Citation(document=str(id_)) for id_ in part.reference_ids or ()]
+        return [*pieces, *self._new_citations(documents, index)]
+
+    def _new_citations(self, citations: Iterable[Citation], index: int = 0) -> list[Piece]:
+        """Those that were not told before: Perplexity repeats all of them with every chunk."""
+        pieces: list[Piece] = []
+        for cited in citations:
+            name = (index, cited.url, cited.title, cited.document, cited.start, cited.end)
+            if name not in self._cited:
+                self._cited.add(name)
+                pieces.append(Chunk(citation=cited, index=index))
+        return pieces
+
+    def _blocks(self, index: int) -> list[Piece]:
+        if index not in self._speakers:
+            return []
+        blocks = self._speakers[index].reasoning.blocks()
+        return [Chunk(reasoning_block=block, index=index) for block in blocks]
+
+    def _speaker(self, index: int) -> Speaker:
+        if index not in self._speakers:
+            self._speakers[index] = Speaker(self._place, self._new_id)
+        return self._speakers[index]
+
+    def _error(self, body: Any) -> RouterError:
+        """The error that a body that is no completion stands for."""
+        problem = Problem.of(body)
+        if problem is None:
+            return ProtocolError("a completion without choices")
+        return problem.error(own=self._codes)
 
     def _finish(self, choice: ReplyChoice, reason: str) -> Chunk:
         if reason in BROKEN_FINISHES:
@@ -287,10 +398,12 @@ class Reader:
 class ToolCalls:
     """The tool calls of one choice, numbered so that the pieces of one call share a number.
 
-    A service may give no number, or the same one to calls that have ids of their own.
+    A service may give no number, or the same one to calls that have ids of their own. A call
+    without an id is given one, since the tool's result has to name it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        self._new_id = new_id
         self._ids: dict[int, str | None] = {}
         self._numbers: dict[int, int] = {}
         self._last = 0
@@ -302,9 +415,9 @@ class ToolCalls:
         if number in self._ids:
             return ToolCallDelta(index=number, arguments=call.arguments)
         self._ids[number] = call.id or None
-        return ToolCallDelta(
-            index=number, id=call.id or None, name=call.name, arguments=call.arguments
-        )
+        # 37 characters with a UUID: OpenAI takes 40.
+        id_ = call.id or f"call_{self._new_id().replace('-', '')}"
+        return ToolCallDelta(index=number, id=id_, name=call.name, arguments=call.arguments)
 
     def _own_number(self, call: Call, index: int) -> int:
         number = self._numbers.setdefault(index, index)
@@ -322,6 +435,41 @@ class ToolCalls:
 
     def _free_number(self) -> int:
         return max(self._ids, default=-1) + 1
+
+
+def read_logprobs(logprobs: Any) -> tuple[Any, ...]:
+    """The entries of a choice's log probabilities, one a token.
+
+    Together has lists of tokens and of numbers beside each other, made entries here.
+    """
+    if not isinstance(logprobs, dict):
+        return ()
+    entries = [
+        entry
+        for place in ("content", "refusal")
+        if isinstance(logprobs.get(place), list)
+        for entry in logprobs[place]
+    ]
+    tokens, numbers = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if isinstance(tokens, list) and isinstance(numbers, list):
+        pairs = zip(tokens, numbers, strict=False)
+        entries += [{"token": token, "logprob": number} for token, number in pairs]
+    return tuple(entries)
+
+
+def _citation(source: dict[str, Any]) -> Citation:
+    """The citation of an annotation, or of a search's result."""
+    inner = source.get("url_citation")
+    try:
+        read = msgspec.convert(inner if isinstance(inner, dict) else source, Source)
+    except msgspec.ValidationError:
+        return Citation(raw=source)
+    return read.citation(source)
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The dicts of a list, where it is one: what no answer is to fail for."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage:
@@ -361,9 +509,3 @@ def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _count(fields: Mapping[str, Any], *names: str) -> int | None:
     return next((n for name in names if isinstance(n := fields.get(name), int)), None)
-
-
-def _error(body: Any) -> RouterError:
-    """The error that a body that is no completion stands for."""
-    problem = Problem.of(body)
-    return ProtocolError("a completion without choices") if problem is None else problem.error()

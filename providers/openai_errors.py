@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -42,6 +43,7 @@ CODE_ERRORS: dict[str, type[RouterError]] = {
     "exceeded_current_quota_error": QuotaExhausted,  # Moonshot
     "context_length_exceeded": ContextOverflow,
     "exceed_context_size_error": ContextOverflow,  # llama.cpp
+    "tokens_limit_reached": ContextOverflow,  # GitHub, with a 413
     "too_many_prompt_tokens": ContextOverflow,  # Perplexity
     "string_above_max_length": PayloadTooLarge,
     "request_too_large": PayloadTooLarge,
@@ -49,12 +51,17 @@ CODE_ERRORS: dict[str, type[RouterError]] = {
     "content_policy_violation": ContentFiltered,
     "data_inspection_failed": ContentFiltered,  # Alibaba
     "invalid_api_key": AuthError,
+    "wrong_api_key": AuthError,  # Cerebras
+    "invalid_authentication_error": AuthError,  # Moonshot
     "authentication_error": AuthError,
     "permission_error": PermissionDenied,
     "permission_denied": PermissionDenied,
     "unsupported_country_region_territory": PermissionDenied,
     "model_not_found": ModelNotFound,
     "model_decommissioned": ModelNotFound,  # Groq, with a 400
+    "deploymentnotfound": ModelNotFound,  # Azure
+    "unknown_model": ModelNotFound,  # GitHub, with a 400
+    "arrearage": QuotaExhausted,  # Alibaba, with a 400
     "rate_limit_exceeded": RateLimited,
     "rate_limit_error": RateLimited,
     "slow_down": Overloaded,
@@ -86,11 +93,22 @@ OVERFLOW_PHRASES = (
     "maximum context length",  # DeepSeek, OpenRouter, vLLM
     "max context length",  # Ollama
     "context size has been exceeded",  # llama.cpp, with a 500
+    "maximum prompt length",  # xAI
+    "exceeded model token limit",  # Moonshot
+    "range of input length",  # Alibaba
+    "tokens + `max_new_tokens` must be",  # Hugging Face's text generation inference, Together
     "prompt is too long",
 )
 """How services that have no code for it say that the prompt does not fit."""
 
+KEY_PHRASES = ("incorrect api key",)  # xAI
+"""How services that have no code for it say, with a 400, that the key is wrong."""
+
 OVERFLOW_STATUSES = frozenset({None, 400, 413, 422, 500})
+
+Codes: TypeAlias = Mapping[str, type[RouterError]]
+
+NO_CODES: Codes = MappingProxyType({})
 
 NO_ROUTE_MESSAGES = ("Not Found", "File Not Found")
 """How web frameworks (FastAPI; llama.cpp's) say that they have no such path."""
@@ -147,16 +165,18 @@ class Problem(Struct, frozen=True, kw_only=True):
         """Whether it is a web framework that speaks, which has no such path."""
         return self.message in NO_ROUTE_MESSAGES
 
-    def error(self, status: int | None = None) -> RouterError:
+    def error(self, status: int | None = None, own: Codes = NO_CODES) -> RouterError:
         """The error that it stands for; its `code` is the service's word, or else its number.
 
         Args:
             status: That of the response, when it was no success.
+            own: What codes mean that are this service's alone, such as numbers.
         """
         status = status or self.status
         code = self.words[0] if self.words else None if status is None else str(status)
         names = [word.lower() for word in self.words]
-        kind = next((CODE_ERRORS[name] for name in names if name in CODE_ERRORS), None)
+        known = {**CODE_ERRORS, **own}
+        kind = next((known[name] for name in names if name in known), None)
         if kind is None:
             kind = self._unnamed(status)
         if kind is not None:
@@ -171,6 +191,8 @@ class Problem(Struct, frozen=True, kw_only=True):
         if self.is_moderated:
             return ContentFiltered
         message = self.message.lower()
+        if status == 400 and any(phrase in message for phrase in KEY_PHRASES):
+            return AuthError
         if status in OVERFLOW_STATUSES and any(p in message for p in OVERFLOW_PHRASES):
             return ContextOverflow
         return None
@@ -178,13 +200,17 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 def _message(value: Any) -> str:
     """A message as one line. FastAPI's is a list, whose items repeat the prompt in `input`."""
+    if isinstance(value, dict):  # Mistral has FastAPI's whole body as the message
+        return _message(value.get("detail"))
     if isinstance(value, list):
-        return "; ".join(
-            f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg', '')}"
-            for item in value
-            if isinstance(item, dict)
-        )
+        return "; ".join(map(_item, value))
     return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{'.'.join(map(str, value.get('loc', ())))}: {value.get('msg', '')}"
+    return _message(value)
 
 
 def _status(value: Any) -> int | None:

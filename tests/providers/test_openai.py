@@ -140,7 +140,8 @@ def test_what_changes_the_question_is_a_feature(name):
 
 
 def test_settings_are_what_the_host_reads():
-    assert list(inspect.signature(openai).parameters) == ["base_url", "key", "headers"]
+    settings = ["base_url", "key", "headers", "path", "query"]
+    assert list(inspect.signature(openai).parameters) == settings
 
 
 def test_base_url_comes_from_setting_environment_or_row(monkeypatch):
