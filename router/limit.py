@@ -89,14 +89,15 @@ class Limit:
             )
         if connecting:
             return Timeout(f"no connection within {self._connect:g} s", phase="connect")
-        match self._phase:
+        phase = "total" if now >= self._total else self._phase
+        match phase:
             case "first_token":
                 message = f"no content within {self._first_token:g} s"
             case "idle":
                 message = f"silent for {self._idle:g} s in the middle of the answer"
             case _:
                 message = "the attempt took longer than its limit"
-        return Timeout(message, phase=self._phase)
+        return Timeout(message, phase=phase)
 
     def _set(self, until: float, phase: Phase) -> None:
         self.until = min(until, self._total)
