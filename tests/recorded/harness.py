@@ -72,7 +72,6 @@ WIRES = {
 
 OTHER_PROVIDERS = {
     "bedrock": "Bedrock comes later",
-    "vertexai": "Vertex comes later",
 }
 
 OTHER_ENDPOINTS = {

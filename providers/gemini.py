@@ -1,0 +1,223 @@
+"""Gemini's generateContent: Google's own wire for its models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from msgspec import Meta
+
+from router import (
+    FEATURE,
+    TUNING,
+    AuthError,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    Message,
+    Model,
+    ProtocolError,
+    RouterError,
+    Secret,
+    WireProvider,
+    decode_json,
+)
+
+from .gemini_answers import Reader
+from .gemini_errors import Problem
+from .gemini_requests import conversation, is_old, settings
+from .openai_parameters import (
+    Logprobs,
+    MaxTokens,
+    Penalty,
+    ResponseFormat,
+    Seed,
+    Stop,
+    Temperature,
+    ToolChoice,
+    TopK,
+    TopLogprobs,
+    TopP,
+)
+from .service import check_url, read_answer, unexplained
+
+BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
+URL_VARIABLE = "GEMINI_BASE_URL"
+KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+KEY_NAMES = " or ".join([*KEY_VARIABLES, "the setting key"])
+KEY_HEADER = "x-goog-api-key"
+
+# -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
+
+Choices = Annotated[int | None, FEATURE, Meta(ge=1, le=8, description="How many answers.")]
+Tools = Annotated[
+    list[dict[str, Any]] | None,
+    FEATURE,
+    Meta(description="The functions that it may call, and tools of Gemini's own."),
+]
+ReasoningEffort = Annotated[
+    Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
+    TUNING,
+    Meta(description="How long to think."),
+]
+IncludeThoughts = Annotated[
+    bool | None, TUNING, Meta(description="Whether a summary of its reasoning is wanted.")
+]
+
+
+def _model(id_: str, *without: str) -> Model:
+    """One of today's models: they share their window and their output limit."""
+    return Model(
+        id=id_,
+        context_window=1_048_576,
+        output_limit=65_536,
+        inputs=("text", "image", "audio", "file"),
+        tools=True,
+        structured_output=True,
+        reasoning=True,
+        without=without,
+    )
+
+
+# What they ignore or refuse, by Google's page of the model.
+_FIXED_SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
+
+
+class Gemini(WireProvider):
+    """Google's Gemini models, at the Gemini API.
+
+    The environment is read when a call starts: listing needs no key, and a key that is set later
+    counts.
+
+    Args:
+        base_url: What stands before `/models`, in place of the environment's.
+        key: Its key, in place of the environment's.
+        headers: Sent with every request.
+
+    Raises:
+        ConfigError: The URL or the key is malformed; the message holds neither.
+    """
+
+    name = "gemini"
+    open_models = True
+    models = (
+        _model("gemini-3.5-flash"),
+        _model("gemini-3.5-flash-lite", *_FIXED_SAMPLING),
+        _model("gemini-3.1-pro-preview"),
+        _model("gemini-3.1-flash-lite"),
+        _model("gemini-3-flash-preview"),
+        _model("gemini-2.5-pro"),
+        _model("gemini-2.5-flash"),
+        _model("gemini-2.5-flash-lite"),
+    )
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        key: str | Secret | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
+    ) -> None:
+        self._base_url = None if base_url is None else check_url(base_url, "base_url")
+        self._key = Secret(key, "the key of gemini") if isinstance(key, str) else key
+        self._headers = dict(headers or {})
+
+    def create_completion(
+        self,
+        model: str,
+        messages: list[Message],
+        stream: bool,
+        *,
+        temperature: Temperature = None,
+        top_p: TopP = None,
+        top_k: TopK = None,
+        max_tokens: MaxTokens = None,
+        stop: Stop = None,
+        n: Choices = None,
+        seed: Seed = None,
+        presence_penalty: Penalty = None,
+        frequency_penalty: Penalty = None,
+        logprobs: Logprobs = None,
+        top_logprobs: TopLogprobs = None,
+        tools: Tools = None,
+        tool_choice: ToolChoice = None,
+        response_format: ResponseFormat = None,
+        reasoning_effort: ReasoningEffort = None,
+        include_thoughts: IncludeThoughts = None,
+    ) -> Exchange:
+        """Yield the steps of one completion.
+
+        Raises:
+            AuthError: No key is set, or the service refuses it.
+            BadRequest: A tool's result belongs to no call, and has no name of its own.
+            ConfigError: The environment's URL or key is malformed.
+            ContentFiltered: The service refuses the prompt.
+            ProtocolError: What came back is neither an answer nor an error of the service.
+            RouterError: The service refused or failed: by its word for it, then by the status.
+            UnsupportedParameter: `tool_choice` or `response_format` is of a kind that it lacks.
+        """
+        given = {name: value for name, value in locals().items() if value is not None}
+        response = yield HttpRequest(
+            "POST",
+            f"{self.base_url}/{_path(model)}:{_method(stream)}",
+            {**self._headers, KEY_HEADER: self._secret()},
+            json={**conversation(messages, old=is_old(model)), **settings(model, given)},
+            stream=stream,
+        )
+        try:
+            if not 200 <= response.status < 300:
+                raise self._refusal(response)
+            yield from read_answer(response, Reader(self.new_id))
+        except AuthError as error:
+            # In our own words, since services repeat the key, or a part of it.
+            message = f"the key was refused: check {KEY_NAMES}"
+            raise AuthError(message, code=error.code, status=error.status) from None
+
+    @property
+    def base_url(self) -> str:
+        """Where it answers, without a slash at the end: settings, environment, Google's own.
+
+        Raises:
+            ConfigError: The environment's is malformed.
+        """
+        if self._base_url is not None:
+            return self._base_url
+        return check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
+
+    def missing(self) -> str | None:
+        try:
+            self._secret()
+        except RouterError as error:
+            return error.message
+        return None
+
+    def _secret(self) -> Secret:
+        if self._key is not None:
+            return self._key
+        for variable in KEY_VARIABLES:
+            if value := os.environ.get(variable):
+                return Secret(value, variable)
+        raise AuthError(f"no key: set {KEY_NAMES}", code="missing_key")
+
+    def _refusal(self, response: HttpResponse) -> RouterError:
+        """The error of a status that is no success."""
+        try:
+            problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
+        except ProtocolError:
+            problem = None
+        if problem is None:
+            return unexplained(response, self.base_url, URL_VARIABLE)
+        return problem.error(response.status)
+
+
+def _path(model: str) -> str:
+    """Where a model is: a tuned one (`tunedModels/mine`) is in a collection of its own."""
+    collection, slash, name = model.partition("/")
+    if not slash:
+        collection, name = "models", model
+    return f"{quote(collection, safe='')}/{quote(name, safe='')}"
+
+
+def _method(stream: bool) -> str:
+    return "streamGenerateContent?alt=sse" if stream else "generateContent"
