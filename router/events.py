@@ -61,6 +61,10 @@ class Log:
             self._standard.addHandler(logging.NullHandler())
         self._structured = structlog.get_logger(LOGGER)
 
+    def hears(self, level: str) -> bool:
+        """Whether events of a level go anywhere, so that nobody puts them together for nothing."""
+        return structlog.is_configured() or self._standard.isEnabledFor(_LEVELS[level])
+
     def debug(self, event: str, **fields: Any) -> None:
         self._emit("debug", event, fields)
 

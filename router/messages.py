@@ -264,7 +264,8 @@ def _check_tool_call(call: object, where: str) -> ToolCall:
 
 
 def _check_reasoning(message: Mapping[str, Any], where: str) -> tuple[Reasoning, ...]:
-    given = _list_of(message, "reasoning_blocks", where)
+    if not (given := _list_of(message, "reasoning_blocks", where)):
+        return ()
     try:
         return msgspec.convert(given, tuple[Reasoning, ...], from_attributes=True)
     except msgspec.ValidationError as error:

@@ -17,6 +17,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -138,7 +139,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
         return schema
 
 
-class Parameters(Struct, frozen=True, kw_only=True):
+class Parameters(Struct, frozen=True, kw_only=True, dict=True):
     """All that a provider, or one of its models, takes; a sequence of `Parameter`.
 
     Attributes:
@@ -179,16 +180,27 @@ class Parameters(Struct, frozen=True, kw_only=True):
 
     def find(self, name: str) -> Parameter | None:
         """The parameter that a caller means by a name: its own, the signature's, a synonym."""
-        by_name = {item.name: item for item in self.items}
-        if name in by_name:
-            return by_name[name]
-        for item in self.items:
-            if item.argument == name:
-                return item
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Parameter]:
+        found: dict[str, Parameter] = {}
         for group in SYNONYMS:
-            if name in group:
-                return next((item for item in self.items if item.name in group), None)
-        return None
+            item = next((item for item in self.items if item.name in group), None)
+            if item is not None:
+                found |= dict.fromkeys(group, item)
+        found |= {item.argument: item for item in self.items}
+        return found | {item.name: item for item in self.items}
+
+    @cached_property
+    def kinds(self) -> Mapping[str, Kind]:
+        """Feature or tuning, by a parameter's own name and the signature's."""
+        return {name: item.kind for item in self.items for name in (item.argument, item.name)}
+
+    @cached_property
+    def required(self) -> tuple[Parameter, ...]:
+        """Those that have no default."""
+        return tuple(item for item in self.items if item.required)
 
     def json_schema(self) -> dict[str, Any]:
         """The parameters as one JSON Schema object."""
@@ -199,7 +211,7 @@ class Parameters(Struct, frozen=True, kw_only=True):
         return {
             "type": "object",
             "properties": properties,
-            "required": [item.name for item in self.items if item.required],
+            "required": [item.name for item in self.required],
             "additionalProperties": self.open,
             **({"$defs": definitions} if definitions else {}),
         }
@@ -412,8 +424,7 @@ def bind(
         if parameter.name != name:
             renamed[name] = parameter.name
         arguments[parameter.argument] = value
-    missing = [item.name for item in parameters if item.required and item.argument not in arguments]
-    if missing:
+    if missing := [p.name for p in parameters.required if p.argument not in arguments]:
         return refuse("parameter", f"needs {', '.join(missing)}")
     return Binding(
         arguments=arguments,

@@ -207,10 +207,9 @@ def _kinds(known: Sequence[Parameters]) -> dict[str, Kind]:
     """Feature or tuning, for each name that a target knows; feature if any says so."""
     kinds: dict[str, Kind] = {}
     for parameters in known:
-        for item in parameters:
-            for name in (item.name, item.argument):
-                if kinds.get(name) is not Kind.FEATURE:
-                    kinds[name] = item.kind
+        for name, kind in parameters.kinds.items():
+            if kinds.get(name) is not Kind.FEATURE:
+                kinds[name] = kind
     return kinds
 
 

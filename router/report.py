@@ -30,15 +30,18 @@ class Report:
         self._observers = host.observers
 
     def attempt_started(self, attempt: Attempt) -> None:
-        self._log.debug(events.ATTEMPT_STARTED, **self._who(attempt), **_fitted(attempt))
+        if self._log.hears("debug"):
+            self._log.debug(events.ATTEMPT_STARTED, **self._who(attempt), **_fitted(attempt))
         if "attempt_started" in self._observers:
             self._host.observe("attempt_started", attempt=attempt)
 
     def attempt_finished(self, attempt: Attempt) -> None:
-        fields = {**self._who(attempt), **_measured(attempt), **_failure(attempt.error)}
         if attempt.outcome == "succeeded":
-            self._log.debug(events.ATTEMPT_SUCCEEDED, **fields)
+            if self._log.hears("debug"):
+                fields = {**self._who(attempt), **_measured(attempt)}
+                self._log.debug(events.ATTEMPT_SUCCEEDED, **fields)
         elif attempt.outcome != "cancelled":
+            fields = {**self._who(attempt), **_measured(attempt), **_failure(attempt.error)}
             fields["possibly_billed"] = attempt.possibly_billed or None
             self._log.warning(events.ATTEMPT_FAILED, **fields)
         if "attempt_finished" in self._observers:
@@ -46,13 +49,14 @@ class Report:
 
     def succeeded(self, completion: Completion, latency_ms: float) -> None:
         """The call is answered."""
-        attempt = completion.trace.attempts[-1]
-        self._log.info(
-            events.COMPLETION_SUCCEEDED,
-            **{**self._who(attempt), **_measured(attempt), **_fitted(attempt)},
-            attempts=len(completion.trace.attempts),
-            total_ms=round(latency_ms, 1),
-        )
+        if self._log.hears("info"):
+            attempt = completion.trace.attempts[-1]
+            self._log.info(
+                events.COMPLETION_SUCCEEDED,
+                **{**self._who(attempt), **_measured(attempt), **_fitted(attempt)},
+                attempts=len(completion.trace.attempts),
+                total_ms=round(latency_ms, 1),
+            )
         self._finished(completion.trace, completion.target, None, latency_ms)
 
     def failed(self, trace: Trace, error: BaseException, latency_ms: float) -> None:
