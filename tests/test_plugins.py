@@ -604,6 +604,18 @@ def test_provider_is_found_in_a_plugin_of_another_name(bundle, look):
         assert of(r, "bundle-plugin")["bundle"].providers == ("one", "two")
 
 
+def test_name_of_a_plugin_that_is_no_providers_says_which_it_brings(bundle):
+    """`did you mean bundle?`, it said."""
+    with Router([Watcher()], allow=["bundle"]) as r:
+        with pytest.raises(ModelNotFound) as caught:
+            ask(r, "bundle/model")
+        assert str(caught.value) == (
+            "no provider is called 'bundle': the plugin of that name brings one/..., two/..."
+        )
+        with pytest.raises(ModelNotFound, match="the plugin of that name brings none"):
+            r.models("Watcher")
+
+
 def test_order_may_name_a_provider_in_a_plugin_of_another_name(bundle):
     with Router(allow=["bundle"], order=["two"]) as r:
         assert ask(r, "model") == "two"
