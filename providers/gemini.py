@@ -168,7 +168,7 @@ class Gemini(WireProvider):
         try:
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
-            yield from read_answer(response, Reader(self.new_id))
+            yield from self._answer(response)
         except AuthError as error:
             # In our own words, since services repeat the key, or a part of it.
             message = f"the key was refused: check {KEY_NAMES}"
@@ -200,10 +200,21 @@ class Gemini(WireProvider):
                 return Secret(value, variable)
         raise AuthError(f"no key: set {KEY_NAMES}", code="missing_key")
 
+    def _answer(self, response: HttpResponse) -> Exchange:
+        reader = Reader(self.new_id)
+        try:
+            yield from read_answer(response, reader)
+        except RouterError:
+            if not reader.is_finished:  # else it is whole, whatever became of the connection
+                raise
+        yield from reader.finish()
+
     def _refusal(self, response: HttpResponse) -> RouterError:
         """The error of a status that is no success."""
         try:
-            problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
+            problem = (
+                Problem.in_body(decode_json(response.body)) if response.status >= 400 else None
+            )
         except ProtocolError:
             problem = None
         if problem is None:

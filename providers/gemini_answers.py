@@ -3,6 +3,7 @@
 A stream is a row of whole answers, each with the parts that are new. What decides:
 
 - The terminal marker is a candidate's `finishReason`, or the `blockReason` of a refused prompt.
+  Models before Gemini 2 give it with every reply of a stream, so it is told when the stream ends.
 - A part with `thought` is reasoning. A `thoughtSignature` seals the part that it stands at: at a
   call it is the call's, anywhere else it becomes a reasoning block with its place in the text.
 - Usage comes with every reply of a stream, and grows.
@@ -10,7 +11,7 @@ A stream is a row of whole answers, each with the parts that are new. What decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Raw, Struct
@@ -21,7 +22,6 @@ from router import (
     Event,
     ProtocolError,
     Reasoning,
-    UpstreamError,
     Usage,
     decode_json,
 )
@@ -146,13 +146,13 @@ class Reply(Struct, rename="camel"):
 
 
 class Reader:
-    """Reads one answer, whole or reply by reply.
+    """Reads one answer, whole or reply by reply; what it ends with comes from `finish`.
 
     Args:
         new_id: Makes a fresh id, for an answer that has none.
 
     Attributes:
-        done: Never so: other choices, or what the last one cites, may follow a finish reason.
+        done: Never so: more may follow a finish reason.
     """
 
     done = False
@@ -164,6 +164,12 @@ class Reader:
         self._began = False
         self._identified = False
         self._calls = 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether each choice that was begun has its finish reason."""
+        choices = self._choices.values()
+        return bool(choices) and all(choice.finish_reason for choice in choices)
 
     def whole(self, body: bytes) -> list[Piece]:
         """The pieces of a whole answer, or of a stream that came as a JSON list.
@@ -180,7 +186,7 @@ class Reader:
         pieces = [piece for reply in replies for piece in self._pieces(reply)]
         if not self._choices:
             raise ProtocolError("an answer without candidates")
-        if not all(choice.is_finished for choice in self._choices.values()):
+        if not self.is_finished:
             raise ProtocolError("an answer without a finish reason", code="no_finish_reason")
         return [*pieces, Chunk(raw=raw)]
 
@@ -211,10 +217,13 @@ class Reader:
         if not self._began:
             raise ProtocolError("a body that is no stream of events")
 
+    def finish(self) -> list[Piece]:
+        """What stands at the end of each choice that has one: citations, and the finish reason."""
+        return [piece for choice in self._choices.values() for piece in choice.finish()]
+
     def _pieces(self, reply: Reply) -> list[Piece]:
         if reply.error is not None:
-            problem = Problem.of({"error": reply.error})
-            raise UpstreamError("an error") if problem is None else problem.error()
+            raise Problem.of(reply.error).error()
         if (feedback := reply.prompt_feedback) is not None and feedback.block_reason:
             reason = feedback.block_reason
             raise ContentFiltered(f"the prompt was refused: {reason}", code=reason)
@@ -245,7 +254,7 @@ class ChoiceReader:
     """Reads one of the answers.
 
     Attributes:
-        is_finished: Whether its finish reason has come.
+        finish_reason: The wire's word, when it has come.
     """
 
     def __init__(self, index: int, new_id: Callable[[], str]) -> None:
@@ -254,7 +263,7 @@ class ChoiceReader:
         self._length = 0
         self._calls = Calls(new_id)
         self._sources = Sources()
-        self.is_finished = False
+        self.finish_reason: str | None = None
 
     def pieces(self, candidate: Candidate) -> list[Piece]:
         """What a reply brings of this answer."""
@@ -265,43 +274,14 @@ class ChoiceReader:
             entries = candidate.logprobs_result.entries()
             pieces.append(Chunk(logprobs=entries, index=self._index))
         self._sources.add(candidate.grounding_metadata, candidate.citation_metadata)
-        if candidate.finish_reason:
-            pieces += self._finish(candidate.finish_reason)
+        self.finish_reason = candidate.finish_reason or self.finish_reason
         return pieces
 
-    def _part(self, raw: Raw) -> list[Piece]:
-        part: Part = decode_json(bytes(raw), Part)
-        index, signature = self._index, part.thought_signature or None
-        if part.function_call is not None:
-            deltas = self._calls.take(part.function_call, signature)
-            return [Chunk(tool_call=delta, index=index) for delta in deltas]
-        whole = decode_json(bytes(raw)) if part.text is None else {}
-        if whole.keys() - _SEALS:
-            return [self._block(0, extra={"part": whole})]
-        text = part.text or ""
-        if part.thought:
-            seals = [self._block(0, text=text, signature=signature)] if signature else []
-            return [*([Chunk(reasoning=text, index=index)] if text else []), *seals]
-        self._text.append(text)
-        self._length += len(text)
-        pieces: list[Piece] = [Chunk(text=text, index=index) if index else text] if text else []
-        return [*pieces, self._block(len(text), signature=signature)] if signature else pieces
-
-    def _block(
-        self,
-        length: int,
-        text: str = "",
-        signature: str | None = None,
-        extra: dict[str, Any] | None = None,
-    ) -> Chunk:
-        """What has to be sent back, with its place: the last `length` characters of the text."""
-        place = {"start": self._length - length, "end": self._length}
-        block = Reasoning(text=text, signature=signature, extra={**place, **(extra or {})})
-        return Chunk(reasoning_block=block, index=self._index)
-
-    def _finish(self, reason: str) -> list[Piece]:
-        self.is_finished = True
-        index = self._index
+    def finish(self) -> list[Piece]:
+        """The end of the answer, if it has come."""
+        index, reason = self._index, self.finish_reason
+        if reason is None:
+            return []
         pieces: list[Piece] = [Chunk(tool_call=d, index=index) for d in self._calls.end()]
         citations = self._sources.citations("".join(self._text))
         pieces += [Chunk(citation=citation, index=index) for citation in citations]
@@ -309,6 +289,38 @@ class ChoiceReader:
         if finish == "stop" and self._calls.count:
             finish = "tool_calls"
         return [*pieces, Chunk(finish_reason=finish, native_finish_reason=reason, index=index)]
+
+    def _part(self, raw: Raw) -> list[Piece]:
+        part: Part = decode_json(bytes(raw), Part)
+        signature = part.thought_signature or None
+        if part.function_call is not None:
+            deltas = self._calls.take(part.function_call, signature)
+            return [Chunk(tool_call=delta, index=self._index) for delta in deltas]
+        if part.text is None and (whole := decode_json(bytes(raw))).keys() - _SEALS:
+            return [self._block(0, {"part": whole})]
+        read = self._thought if part.thought else self._said
+        return read(part.text or "", signature)
+
+    def _thought(self, text: str, signature: str | None) -> list[Piece]:
+        pieces: list[Piece] = [Chunk(reasoning=text, index=self._index)] if text else []
+        if signature:
+            pieces.append(self._block(0, text=text, signature=signature))
+        return pieces
+
+    def _said(self, text: str, signature: str | None) -> list[Piece]:
+        self._text.append(text)
+        self._length += len(text)
+        index = self._index
+        pieces: list[Piece] = [Chunk(text=text, index=index) if index else text] if text else []
+        if signature:
+            pieces.append(self._block(len(text), signature=signature))
+        return pieces
+
+    def _block(self, length: int, extra: Mapping[str, Any] | None = None, **fields: Any) -> Chunk:
+        """What has to be sent back, with its place: the last `length` characters of the text."""
+        place = {"start": self._length - length, "end": self._length}
+        block = Reasoning(extra={**place, **(extra or {})}, **fields)
+        return Chunk(reasoning_block=block, index=self._index)
 
 
 def _sum(*counts: int | None) -> int | None:

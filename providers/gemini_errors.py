@@ -64,6 +64,8 @@ LONGEST_WAIT = 300.0
 A_MINUTE = 60.0
 """Seconds until a quota of a minute is back, where the service does not say."""
 
+UNSAID = "the service reports an error"
+
 _LONG_QUOTAS = ("PerDay", "Daily")
 _MESSAGE_WAIT = re.compile(r"retry in (\d{1,9}(?:\.\d{1,12})?)s\b", re.IGNORECASE)
 _DELAY = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)(ms|s)")
@@ -89,25 +91,23 @@ class Problem(Struct, frozen=True, kw_only=True):
     delay: float | None = None
 
     @classmethod
-    def of(cls, body: Any) -> Problem | None:
-        """The problem in a body, or `None` when it holds none.
-
-        Takes `{"error": {...}}`, also as the only item of a list, and `{"error": "text"}`.
-        """
+    def in_body(cls, body: Any) -> Problem | None:
+        """The problem in `{"error": ...}`, also as the only item of a list, or `None`."""
         if isinstance(body, list) and len(body) == 1:
             body = body[0]
         error = body.get("error") if isinstance(body, dict) else None
-        if isinstance(error, str):
-            return cls(message=_line(error))
-        return cls._read(error) if isinstance(error, dict) else None
+        return None if error is None else cls.of(error)
 
     @classmethod
-    def _read(cls, error: Mapping[str, Any]) -> Problem:
+    def of(cls, error: Any) -> Problem:
+        """The problem that stands under `error`: what the service says, or text of a proxy's."""
+        if not isinstance(error, dict):
+            return cls(message=_line(error) or UNSAID)
         listed = error.get("details")
         listed = listed if isinstance(listed, list) else []
         details = [each for each in listed if isinstance(each, dict)]
         word, code = error.get("status"), error.get("code")
-        message = _line(error.get("message")) or "the service reports an error"
+        message = _line(error.get("message")) or UNSAID
         return cls(
             message=message,
             word=word if isinstance(word, str) else "",
