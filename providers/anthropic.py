@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from providers.catalogue import known_models
 from router import (
     FEATURE,
     TUNING,
@@ -72,11 +73,10 @@ Thinking = Annotated[
 _SAMPLING = ("temperature", "top_p", "top_k")
 
 
-def _model(id_: str, *aliases: str, without: tuple[str, ...] = _SAMPLING) -> Model:
+def _model(id_: str, *, without: tuple[str, ...] = _SAMPLING) -> Model:
     """One of those that a million tokens fit."""
     return Model(
         id=id_,
-        aliases=aliases,
         context_window=1_000_000,
         output_limit=128_000,
         inputs=("text", "image", "file"),
@@ -87,11 +87,10 @@ def _model(id_: str, *aliases: str, without: tuple[str, ...] = _SAMPLING) -> Mod
     )
 
 
-def _older(id_: str, alias: str) -> Model:
+def _older(id_: str) -> Model:
     """One of those that can still be made to go on with a text."""
     return Model(
         id=id_,
-        aliases=(alias,),
         context_window=200_000,
         output_limit=64_000,
         inputs=("text", "image", "file"),
@@ -132,9 +131,13 @@ class Anthropic(WireProvider):
         _model("claude-opus-4-7"),
         _model("claude-opus-4-6", without=()),
         _model("claude-sonnet-4-6", without=()),
-        _older("claude-opus-4-5-20251101", "claude-opus-4-5"),
-        _older("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
-        _older("claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+        # The service has two names for each of these, and the newer models have one.
+        _older("claude-opus-4-5"),
+        _older("claude-opus-4-5-20251101"),
+        _older("claude-sonnet-4-5"),
+        _older("claude-sonnet-4-5-20250929"),
+        _older("claude-haiku-4-5"),
+        _older("claude-haiku-4-5-20251001"),
     )
 
     def __init__(
@@ -146,9 +149,7 @@ class Anthropic(WireProvider):
         self._base_url = None if base_url is None else check_url(base_url, "base_url")
         self._key = None if key is None else _secret(key, f"the key of {self.name}")
         self._headers = dict(headers or {})
-        self._limits = {
-            name: model.output_limit for model in self.models for name in (model.id, *model.aliases)
-        }
+        self._limits = {model.id: model.output_limit for model in self.models}
 
     def create_completion(
         self,
@@ -211,6 +212,10 @@ class Anthropic(WireProvider):
         if url is None:
             url = check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
         return url.removesuffix("/v1")  # other clients of the wire ask for it in the same variable
+
+    def known_models(self) -> Mapping[str, Model]:
+        """What the shipped catalogue says of this service's models."""
+        return known_models(self.name)
 
     def missing(self) -> str | None:
         try:

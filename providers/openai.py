@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct, field
 
+from providers.catalogue import known_models
 from router import (
     AuthError,
     Bearer,
@@ -229,6 +230,10 @@ class OpenAI(WireProvider):
             raise ConfigError(f"no address: set {variable} or the setting base_url")
         return check_url(url, variable)
 
+    def known_models(self) -> Mapping[str, Model]:
+        """What the shipped catalogue says of this service's models."""
+        return known_models(self.name)
+
     def missing(self) -> str | None:
         try:
             self._authorization()
@@ -311,7 +316,7 @@ def _talker(id_: str, context_window: int, output_limit: int) -> Model:
         id=id_,
         context_window=context_window,
         output_limit=output_limit,
-        inputs=("text", "image"),
+        inputs=("text", "image", "file"),
         tools=True,
         structured_output=True,
         reasoning=False,
@@ -324,7 +329,7 @@ def _reasoner(id_: str, context_window: int, output_limit: int) -> Model:
         id=id_,
         context_window=context_window,
         output_limit=output_limit,
-        inputs=("text", "image"),
+        inputs=("text", "image", "file"),
         tools=True,
         structured_output=True,
         reasoning=True,

@@ -199,7 +199,7 @@ class Answer:
             id=self.id,
             usage=self.usage,
             origin=origin,
-            cost_usd=trace.attempts[-1].cost_usd if trace.attempts else None,
+            cost_usd=trace.cost_usd,
             raw=self.raw,
         )
 

@@ -22,6 +22,7 @@ class Catalog:
 
     def __init__(self, host: PluginHost, order: Sequence[str] = ()) -> None:
         self._host = host
+        self._known: dict[str, tuple[Registered, dict[str, Model]]] = {}
         self._order = {name: rank for rank, name in enumerate(order)}
         if unknown := {name for name in self._order if not host.knows(name)}:
             raise ConfigError(f"order names unknown providers: {', '.join(sorted(unknown))}")
@@ -37,7 +38,8 @@ class Catalog:
         return [
             msgspec.structs.replace(model, provider=registered.name)
             for registered in found
-            for model in registered.models
+            for name, model in self._models(registered).items()
+            if name == model.id
         ]
 
     def provider(self, name: str) -> Registered:
@@ -68,7 +70,11 @@ class Catalog:
         if slash and self._host.knows(head):
             registered = self.provider(head)
             return Target(head, self.find(registered, tail).id)
-        serving = [r for r in self._host.all() if _advertised(r, name) is not None]
+        found = self._host.all()
+        # What a provider advertises counts before what a catalogue says of it: a model's maker
+        # before those who serve it as well.
+        serving = [r for r in found if _advertised(r, name) is not None]
+        serving = serving or [r for r in found if name in self._models(r)]
         if not serving:
             raise ModelNotFound(f"no provider serves {name!r}{_hint(name, self._known_names())}")
         return self._choose(name, serving)
@@ -79,7 +85,7 @@ class Catalog:
         Raises:
             ModelNotFound: The provider serves no such model; names the close ones.
         """
-        model = _advertised(registered, name)
+        model = self._models(registered).get(name)
         if model is not None:
             return model
         if registered.provider.open_models and name:
@@ -96,6 +102,20 @@ class Catalog:
         if model is None or not (model.without or model.renames):
             return registered.parameters
         return registered.parameters.without(model.without, model.renames)
+
+    def _models(self, registered: Registered) -> dict[str, Model]:
+        """All that is known of a provider's models, by id and alias; asked for once."""
+        kept = self._known.get(registered.name)
+        if kept is not None and kept[0] is registered:
+            return kept[1]
+        known = registered.provider.known_models()
+        models = {model.id: _completed(model, known.get(model.id)) for model in registered.models}
+        models.update({name: model for name, model in known.items() if name not in models})
+        for model in list(models.values()):
+            for alias in model.aliases:
+                models.setdefault(alias, model)
+        self._known[registered.name] = (registered, models)
+        return models
 
     def _choose(self, name: str, serving: list[Registered]) -> Target:
         ranked = [registered for registered in serving if registered.name in self._order]
@@ -119,6 +139,26 @@ class Catalog:
             for each in (model.id, *model.aliases)
             for known in (each, f"{model.provider}/{each}")
         ]
+
+
+_FILLED = (
+    "context_window",
+    "output_limit",
+    "inputs",
+    "tools",
+    "structured_output",
+    "reasoning",
+    "prices",
+)
+"""What a catalogue may say of a model where its provider does not."""
+
+
+def _completed(model: Model, known: Model | None) -> Model:
+    """A model as its provider advertises it, its gaps filled."""
+    if known is None:
+        return model
+    gaps = {name: getattr(known, name) for name in _FILLED if getattr(model, name) is None}
+    return msgspec.structs.replace(model, **gaps)
 
 
 def _advertised(registered: Registered, name: str) -> Model | None:

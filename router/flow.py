@@ -384,6 +384,7 @@ class _Call:
                 dropped=binding.dropped,
                 unchecked=binding.unchecked,
                 left_out=candidate.left_out,
+                prices=candidate.model.prices,
             )
             option.tries += 1
             option.ready_at, option.at_once = None, False
@@ -533,8 +534,10 @@ class _Call:
         self._failed(broken, event, "interrupted")
         if isinstance(cause, Cancelled):
             raise self._told(cause)
+        # What was delivered was carried out: with side effects, nothing may be done twice.
+        ways = () if self._policy.idempotency == "none" else self._policy.interrupts
         try:
-            for way in self._policy.interrupts:
+            for way in ways:
                 option, begun = yield from self._go_on(way, broken, answer, typed=event.typed)
                 if option is not None and begun is not None:
                     return option, begun

@@ -10,7 +10,7 @@ import msgspec
 from router.answer import Answer
 from router.errors import RouterError
 from router.exchange import Notes
-from router.types import Attempt, PassedOver, Target, Trace
+from router.types import Attempt, PassedOver, Prices, Target, Trace
 
 
 class Run(Protocol):
@@ -46,6 +46,7 @@ class Journal:
         self._attempts: list[Attempt] = []
         self._passed_over: list[PassedOver] = []
         self._began = started
+        self._prices: Prices | None = None
 
     def trace(self) -> Trace:
         """All that happened so far."""
@@ -88,9 +89,11 @@ class Journal:
         dropped: tuple[str, ...],
         unchecked: tuple[str, ...],
         left_out: tuple[str, ...],
+        prices: Prices | None,
     ) -> None:
         """An attempt starts."""
         self._began = now
+        self._prices = prices
         attempt = Attempt(
             number=len(self._attempts) + 1,
             target=str(target),
@@ -127,6 +130,7 @@ class Journal:
             changes["status"] = run.notes.status
             changes["request_id"] = run.notes.request_id
             changes["usage"] = run.answer.usage
+            changes["cost_usd"] = self._prices.cost(run.answer.usage) if self._prices else None
             changes["finish_reason"] = run.answer.finish_reason
         if error is not None:
             changes["possibly_billed"] = error.possibly_billed

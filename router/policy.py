@@ -46,6 +46,8 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         on_content_filter: Whether a refusal of the content is raised, or the next target asked.
         idempotency: `none` for calls with side effects at the provider: when it is unknown
             whether an attempt was carried out, nothing is tried again, here or elsewhere.
+        max_cost: What an attempt may cost at the most, in US dollars, by the price of its model,
+            the length of the prompt and the longest answer that it may give.
         only: Providers (`openai`) or targets (`openai/gpt-4o`) that alone may see the prompt.
         never: Providers or targets that must not.
         require: Tags that a target must carry.
@@ -65,6 +67,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_interrupt: OnInterrupt | tuple[OnInterrupt, ...] = "raise"
     on_content_filter: Literal["raise", "next"] = "raise"
     idempotency: Literal["safe", "none"] = "safe"
+    max_cost: float | None = None
     only: tuple[str, ...] | None = None
     never: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
@@ -78,6 +81,8 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ConfigError(f"policy: {name} is a number of seconds, not {value}")
+        if self.max_cost is not None and not self.max_cost >= 0:
+            raise ConfigError(f"policy: max_cost is in US dollars, not {self.max_cost}")
         if self.attempts < 1 or self.retries < 0:
             raise ConfigError("policy: attempts is at least 1, and retries at least 0")
 

@@ -266,6 +266,15 @@ class Provider:
 
     create_completion_async: Callable[..., AsyncIterator[str | Chunk]] | None = None
 
+    def known_models(self) -> Mapping[str, Model]:
+        """What is known of models beyond those that are advertised, by id: from a catalogue.
+
+        Called at most once a router, when a model is looked up or all are listed, so that a
+        catalogue need not be read for an import. Where both know a model, what `models` says
+        of it counts, and this fills the gaps.
+        """
+        return {}
+
     def missing(self) -> str | None:
         """What a call would fail for want of, and how to get it; `None` when nothing is known.
 

@@ -179,6 +179,71 @@ class Choice(Struct, frozen=True, kw_only=True):
     native_finish_reason: str | None = None
 
 
+class Tier(Struct, frozen=True, kw_only=True):
+    """Prices that hold for all tokens of a request whose input is longer than `above` tokens.
+
+    What is `None` costs what it costs below.
+    """
+
+    above: int
+    input: float | None = None
+    output: float | None = None
+    cached: float | None = None
+    cache_write: float | None = None
+    input_audio: float | None = None
+
+
+class Prices(Struct, frozen=True, kw_only=True):
+    """What a model costs, in US dollars per million tokens.
+
+    Attributes:
+        input, output: Of ordinary tokens; reasoning ones count as output.
+        cached: Of input that the provider had in its cache; as `input` where it has no price.
+        cache_write: Of input that it puts there; as `input` where it has no price.
+        input_audio: Of audio that is put in; where it has no price, its cost is unknown.
+        tiers: Other prices for longer requests, in ascending order.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+    cache_write: float | None = None
+    input_audio: float | None = None
+    tiers: tuple[Tier, ...] = ()
+
+    def at(self, input_tokens: int) -> Prices:
+        """The prices of a request of this length."""
+        prices = self
+        for tier in self.tiers:
+            if input_tokens > tier.above:
+                given = {
+                    name: value
+                    for name, value in msgspec.structs.asdict(tier).items()
+                    if name != "above" and value is not None
+                }
+                prices = msgspec.structs.replace(prices, **given)
+        return prices
+
+    def cost(self, usage: Usage | None) -> float | None:
+        """What a usage costs in US dollars, or `None` when that cannot be told."""
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        prices = self.at(usage.input_tokens)
+        if usage.audio_tokens and prices.input_audio is None:
+            return None
+        cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
+        audio = usage.audio_tokens or 0
+        plain = max(0, usage.input_tokens - cached - written - audio)
+        total = (
+            plain * prices.input
+            + cached * (prices.input if prices.cached is None else prices.cached)
+            + written * (prices.input if prices.cache_write is None else prices.cache_write)
+            + audio * (prices.input_audio or 0.0)
+            + usage.output_tokens * prices.output
+        )
+        return total / 1e6
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """A model that a provider advertises.
 
@@ -198,6 +263,7 @@ class Model(Struct, frozen=True, kw_only=True):
     accepts_prefill: bool = False
     without: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=dict)
+    prices: Prices | None = None
     description: str | None = None
     provider: str | None = None
 
@@ -266,6 +332,21 @@ class Trace(Struct, frozen=True, kw_only=True):
     request_id: str
     attempts: tuple[Attempt, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the call cost in US dollars, `None` where any of it is unknown.
+
+        An attempt that failed without saying what it used, and may have been billed, makes the
+        whole unknown: a sum that leaves it out would be a guess.
+        """
+        total = 0.0
+        for attempt in self.attempts:
+            if attempt.cost_usd is not None:
+                total += attempt.cost_usd
+            elif attempt.possibly_billed or attempt.outcome == "succeeded":
+                return None
+        return total if self.attempts else None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain types, for JSON; an error as its own `to_dict` says it."""

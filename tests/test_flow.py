@@ -316,6 +316,15 @@ def test_a_reader_of_text_never_gets_a_restart() -> None:
     assert not second.calls
 
 
+def test_a_broken_stream_is_not_mended_where_side_effects_are(call: Caller) -> None:
+    first = ScriptedProvider("first", ["half", ConnectionLost("cut")])
+    second = ScriptedProvider("second", ["anew"], models=[Model(id="model", accepts_prefill=True)])
+    policy = {"on_interrupt": ("continue", "restart"), "idempotency": "none"}
+    result = call([first, second], targets(first, second), stream=True, policy=policy)
+    assert isinstance(result.error, StreamInterrupted)
+    assert not second.calls
+
+
 def test_buffer_repairs_a_cut_unseen(call: Caller) -> None:
     first, second = (
         ScriptedProvider("first", ["half", Truncated]),
