@@ -152,6 +152,13 @@ def system_for_developer(body: Body) -> None:
             message["role"] = "system"
 
 
+def reasoning_of_calls(body: Body) -> None:
+    """A turn with tool calls has a `reasoning_content`, empty where there was none to send."""
+    for message in body["messages"]:
+        if message.get("tool_calls"):
+            message.setdefault("reasoning_content", "")
+
+
 def no_names(body: Body) -> None:
     """Messages of users and assistants have no name; one is refused."""
     for message in body["messages"]:

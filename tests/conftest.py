@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ROUTER_SHARED", REPOSITORY.parent / "shared"))
 
 # What providers and HTTP clients read from the environment, by the ends of the names.
-SETTINGS = ("_API_KEY", "_BASE_URL", "_CA_BUNDLE", "_CERT_FILE", "_PROXY")
+SETTINGS = ("_API_KEY", "_BASE_URL", "_CA_BUNDLE", "_CERT_FILE", "_ENDPOINT", "_PROXY", "_TOKEN")
 
 # The cores are shared: how long an example takes says nothing.
 settings.register_profile("suite", deadline=None)
