@@ -29,6 +29,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 PAPERS = [*sorted(ROOT.glob("*.md")), *PAGES]
 TRIED = [path for path in PAPERS if Page(path).programs or Page(path).commands]
+MODULES = {path.stem for path in (ROOT / "providers").glob("*.py")}
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([\w-]+))?\)")
 
 
@@ -55,8 +56,31 @@ class Completions(LoopbackServer):
         return Reply(200, (), sse(*events, chunk(delta("stop")), chunk(usage=usage)))
 
 
+class Cohere(LoopbackServer):
+    """Cohere's wire; what it is given as a document, it cites."""
+
+    def handle(self, request: Request) -> Reply:
+        sent = request.json()
+        usage = {"tokens": {"input_tokens": 12, "output_tokens": len(WORDS)}}
+        ending = {"finish_reason": "COMPLETE", "usage": usage}
+        if not sent["stream"]:
+            sources = [
+                {"type": "document", "id": each["id"], "document": each["data"]}
+                for each in sent.get("documents", ())
+            ]
+            cited = [{"start": 14, "end": 24, "sources": [each]} for each in sources]
+            said = {"content": [{"type": "text", "text": "".join(WORDS)}], "citations": cited}
+            return Reply.json(200, {"message": said, **ending})
+        events = [
+            {"type": "content-delta", "delta": {"message": {"content": {"text": word}}}}
+            for word in WORDS
+        ]
+        return Reply(200, (), sse(*events, {"type": "message-end", "delta": ending}))
+
+
 SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
     "README.md": ("http://127.0.0.1:11434", Ollama),
+    "cohere.md": ("http://127.0.0.1:8080", Cohere),
     "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),
     "openai.md": ("http://127.0.0.1:8080", Completions),
     "plugins.md": ("http://127.0.0.1:11434", Ollama),
@@ -88,8 +112,10 @@ def coded(name: str, text: str) -> bool:
 
 @pytest.mark.parametrize("path", TRIED, ids=lambda path: path.name)
 def test_programs_of_a_page_print_what_it_shows(path: Path, tmp_path: Path) -> None:
-    if not entry_points(group="router.plugins", name="h2o"):
-        pytest.skip("the package is on the path, not installed, so no router finds its plugins")
+    installed = entry_points(group="router.plugins").names
+    for name in ["h2o", *{path.stem} & MODULES]:
+        if name not in installed:
+            pytest.skip(f"no router finds {name}: the package is not installed, or was before")
     with ExitStack() as stack:
         addresses = {}
         if path.name in SERVERS:
