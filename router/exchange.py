@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from router.answer import Answer
-from router.errors import ConnectionLost, PluginError, ProtocolError, RouterError
+from router.errors import ConfigError, ConnectionLost, PluginError, ProtocolError, RouterError
 from router.foreign import translate
 from router.headers import request_id, retry_after
 from router.provider import (
@@ -88,7 +88,10 @@ class Notes:
 
     def sends(self, request: HttpRequest) -> None:
         """A request of the exchange itself is about to be sent."""
-        self.host = request.url.split("/", 3)[2]
+        scheme, _, rest = request.url.partition("://")
+        if scheme not in ("http", "https") or not rest:
+            raise ConfigError("a URL that is to be asked begins with http:// or https://")
+        self.host = rest.partition("/")[0]
         self.key = next((repr(value) for value in self.hide(request)), self.key)
 
     def hide(self, request: HttpRequest) -> list[Secret]:

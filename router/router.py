@@ -125,7 +125,7 @@ class Router(BaseRouter):
 
         Args:
             model: A target (`"h2o/falcon-7b"`, a `Target`), a bare model name that one provider
-                serves, the name of a route, or a list of these: the order of fallback.
+                serves, or a list of these: the order of fallback. Or the name of a route, alone.
             messages: Dicts as in the OpenAI API, or `Message` objects.
             stream: Whether to get a `Stream` of pieces, once the first of them has come.
             policy: Changes to the router's policy for this call, or another one in its place.

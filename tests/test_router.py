@@ -29,6 +29,7 @@ from router import (
     ConnectionLost,
     ContentFiltered,
     DeadlineExceeded,
+    HttpRequest,
     ModelNotFound,
     PluginError,
     ProtocolError,
@@ -785,3 +786,12 @@ def test_closing_from_another_thread_ends_a_blocking_provider_at_its_next_piece(
         go_on.set()
         with pytest.raises(Cancelled):
             reader.result(10)
+
+
+@pytest.mark.parametrize("url", ["localhost:8080/v1", "", "ftp://example.invalid/", "http://"])
+def test_a_url_that_is_none_is_a_wrong_setting(call: Caller, url: str) -> None:
+    steps = Steps(lambda: HttpRequest("POST", url))
+    result = call([steps, ScriptedProvider("second")], ["steps/model", "second/model"])
+    assert result.trace is not None
+    assert isinstance(result.trace.attempts[0].error, ConfigError)
+    assert result.completion is not None
