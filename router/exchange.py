@@ -91,7 +91,7 @@ class Notes:
         scheme, _, rest = request.url.partition("://")
         if scheme not in ("http", "https") or not rest:
             raise ConfigError("a URL that is to be asked begins with http:// or https://")
-        self.host = rest.partition("/")[0]
+        self.host = rest.partition("/")[0].rpartition("@")[2]
         self.key = next((repr(value) for value in self.hide(request)), self.key)
 
     def hide(self, request: HttpRequest) -> list[Secret]:
