@@ -1,10 +1,17 @@
 """What providers sent, replayed over a socket: our request, and what we make of their answer."""
 
 from collections import Counter
+from itertools import count
 
 import pytest
 from conftest import SHARED
+from emulators.chat import Played, split
+from hypothesis import given
+from hypothesis import strategies as st
 from recorded import harness
+
+from router.messages import check_messages
+from router.parameters import read_signature
 
 RECORDINGS = {recording.file: recording for recording in harness.recordings(SHARED)}
 WIRES = {file: wire for file, each in RECORDINGS.items() if (wire := harness.wire_of(each))}
@@ -58,3 +65,31 @@ def test_recorded_traffic_means_the_same(file, kind, tally):
     if recording.streaming and replay.result.completion is not None:
         assert replay.result.text == replay.result.completion.text
     tally.replayed.add(file)
+
+
+def play(file, cuts=()):
+    """The provider's own steps, with the recorded body in these pieces."""
+    recording = RECORDINGS[file]
+    provider = WIRES[file].provider(recording, "http://127.0.0.1:9")
+    provider.new_id = map(str, count()).__next__
+    messages = harness.QUESTION
+    if read_signature(provider.create_completion, provider.name).typed_messages:
+        messages = check_messages(messages)
+    return Played(
+        provider,
+        split(recording.body, cuts),
+        status=recording.status,
+        headers=recording.headers,
+        stream=recording.streaming,
+        model=recording.model,
+        messages=messages,
+    )
+
+
+@given(data=st.data())
+def test_recorded_answer_does_not_depend_on_how_it_is_split(data):
+    file = data.draw(st.sampled_from(sorted(WIRES)))
+    cuts = data.draw(st.lists(st.integers(0), max_size=20))
+    whole, pieces = play(file), play(file, cuts)
+    assert pieces.pieces == whole.pieces
+    assert str(pieces.error) == str(whole.error)
