@@ -1,6 +1,7 @@
 """Route completion calls over many model providers, with fallback; the public face."""
 
-from router.client import AsyncRouter, AsyncStream
+import typing
+
 from router.clock import Clock
 from router.discovery import PluginInfo
 from router.errors import (
@@ -75,14 +76,21 @@ from router.types import (
 )
 
 
-def __getattr__(name: str) -> str:
-    """`__version__`, read from the installed distribution when it is asked for."""
+def __getattr__(name: str) -> typing.Any:
+    """What is read or imported when it is asked for: the version, and asyncio's share."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("pluggable-router")
+    if name in ("AsyncRouter", "AsyncStream"):
+        from router import client
+
+        return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
+if typing.TYPE_CHECKING:
+    from router.client import AsyncRouter, AsyncStream
 
 __all__ = [
     "COMMENT",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 
@@ -23,4 +22,6 @@ class Clock:
 
     async def sleep_async(self, seconds: float) -> None:
         """Wait in this task."""
+        import asyncio
+
         await asyncio.sleep(seconds)

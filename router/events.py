@@ -11,9 +11,8 @@ Fields: `request_id` names the call; `target`, `provider`, `model`, `attempt` (i
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
-
-import structlog
 
 ATTEMPT_STARTED = "attempt_started"
 ATTEMPT_FAILED = "attempt_failed"
@@ -59,11 +58,10 @@ class Log:
         self._standard = logging.getLogger(LOGGER)
         if not any(isinstance(h, logging.NullHandler) for h in self._standard.handlers):
             self._standard.addHandler(logging.NullHandler())
-        self._structured = structlog.get_logger(LOGGER)
 
     def hears(self, level: str) -> bool:
         """Whether events of a level go anywhere, so that nobody puts them together for nothing."""
-        return structlog.is_configured() or self._standard.isEnabledFor(_LEVELS[level])
+        return _structured() or self._standard.isEnabledFor(_LEVELS[level])
 
     def debug(self, event: str, **fields: Any) -> None:
         self._emit("debug", event, fields)
@@ -80,9 +78,11 @@ class Log:
     def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """A log that cannot be written is never the call's failure."""
         try:
-            if structlog.is_configured():
+            if _structured():
+                import structlog
+
                 present = {key: value for key, value in fields.items() if value is not None}
-                getattr(self._structured, level)(event, **present)
+                getattr(structlog.get_logger(LOGGER), level)(event, **present)
             elif self._standard.isEnabledFor(_LEVELS[level]):
                 self._standard_event(level, event, fields)
         except Exception:
@@ -93,3 +93,9 @@ class Log:
         present = {key: value for key, value in fields.items() if value is not None}
         text = " ".join(f"{key}={value!r}" for key, value in present.items())
         self._standard.log(_LEVELS[level], "%s %s", event, text, extra={"router": present})
+
+
+def _structured() -> bool:
+    """Whether the application has configured structlog, which it must have imported for that."""
+    is_configured = getattr(sys.modules.get("structlog"), "is_configured", None)
+    return is_configured is not None and is_configured()

@@ -7,9 +7,8 @@ hold a URL, a header or a key.
 from __future__ import annotations
 
 import errno
-import socket
-import ssl
 import sys
+from typing import TYPE_CHECKING
 
 from router.errors import (
     ConfigError,
@@ -23,6 +22,9 @@ from router.errors import (
     TransportError,
     error_for_status,
 )
+
+if TYPE_CHECKING:
+    import ssl
 
 LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Our own machine is out of something: no upstream is to blame."""
@@ -49,6 +51,9 @@ def translate(error: BaseException) -> RouterError:
 
 
 def _os_error(error: OSError) -> RouterError | None:
+    import socket
+    import ssl  # costs 10 ms: where an error is of it, it has been imported
+
     if error.errno in LOCAL_ERRNOS:
         return ConnectFailed(f"this machine is out of resources ({error.strerror})", code="local")
     match error:
@@ -67,6 +72,8 @@ def _os_error(error: OSError) -> RouterError | None:
 
 def tls_reason(error: ssl.SSLError) -> str:
     """What is wrong with the certificate or the handshake, without the host's name."""
+    import ssl
+
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message or "the certificate cannot be verified"
     return (error.reason or type(error).__name__).lower().replace("_", " ")

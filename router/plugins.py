@@ -308,7 +308,8 @@ class PluginHost:
         )
 
     def _has_hooks(self, plugin: Any) -> bool:
-        return any(self.manager.parse_hookimpl_opts(plugin, name) for name in dir(plugin))
+        names = [name for name in dir(plugin) if not name.startswith("__")]
+        return any(self.manager.parse_hookimpl_opts(plugin, name) for name in names)
 
     def _register_hooks(
         self, plugin: Any, info: PluginInfo, settings: Mapping[str, Any]
