@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from emulators import llamacpp
+from emulators import llamacpp, messages
 from emulators.chat import chunk, delta, message, sse
 from emulators.chatui import ChatUI
 from emulators.loopback import LoopbackServer, Reply, Request, compact
@@ -78,7 +78,19 @@ class Cohere(LoopbackServer):
         return Reply(200, (), sse(*events, {"type": "message-end", "delta": ending}))
 
 
+class Messages(LoopbackServer):
+    """Anthropic's wire."""
+
+    def handle(self, request: Request) -> Reply:
+        blocks = [messages.text(word) for word in WORDS]
+        usage = {"input_tokens": 12, "output_tokens": len(WORDS)}
+        if request.json().get("stream"):
+            return Reply(200, (), messages.stream(*blocks, size=100, usage=usage))
+        return Reply(200, (), messages.whole(*blocks, usage=usage))
+
+
 SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
+    "anthropic.md": ("http://127.0.0.1:8080", Messages),
     "README.md": ("http://127.0.0.1:11434", Ollama),
     "cohere.md": ("http://127.0.0.1:8080", Cohere),
     "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),

@@ -274,8 +274,6 @@ def differences(recording: Recording) -> Mapping[str, str]:
     body = recording.request
     if body is None:
         return listed
-    if any(body["model"] in model.aliases for model in Anthropic.models):
-        listed["model"] = "the alias of a known model goes out as the model's id"
     if "effort" in body.get("output_config", {}) and "thinking" not in body:
         listed["thinking"] = "by its effort alone, this model would not think"
     if "output_format" in body:

@@ -1,0 +1,399 @@
+"""The service: its settings and parameters, then the whole of it through the routers."""
+
+import inspect
+import json
+import re
+import traceback
+from functools import partial
+from pathlib import Path
+
+import pytest
+from calling import Caller
+from emulators.loopback import Cut, LoopbackServer, Reply
+from emulators.messages import (
+    QUESTION,
+    events,
+    play,
+    sse,
+    stream,
+    text,
+    thinking,
+    tool_use,
+    whole,
+)
+
+from providers.anthropic import FILES_BETA, MAX_TOKENS, VERSION, Anthropic
+from providers.openai import openai
+from router import (
+    AuthError,
+    Clock,
+    ConfigError,
+    ConnectionLost,
+    Kind,
+    Overloaded,
+    Secret,
+    StreamInterrupted,
+    Usage,
+)
+from router.parameters import read_signature
+
+KEY = "a-key-that-nobody-may-see"
+ANSWER = whole(text("Hello"))
+PARAMETERS = read_signature(Anthropic().create_completion, "providers.anthropic")
+VALUES = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 40,
+    "max_tokens": 7,
+    "stop": ["\n"],
+    "tools": [{"type": "function", "function": {"name": "clock"}}],
+    "tool_choice": "auto",
+    "parallel_tool_calls": False,
+    "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}},
+    "reasoning_effort": "low",
+    "thinking": {"type": "adaptive"},
+    "user": "u-1",
+}
+
+
+def sent(provider=None, **given):
+    return play(ANSWER, provider=provider, stream=False, **given).request
+
+
+# -- the request
+
+
+def test_request_is_the_call_and_nothing_more():
+    request = sent(Anthropic(key=KEY), model="claude-to-come")
+    assert (request.method, request.url) == ("POST", "https://api.anthropic.com/v1/messages")
+    assert request.headers == {"x-api-key": Secret(KEY), "anthropic-version": VERSION}
+    assert request.json == {
+        "model": "claude-to-come",
+        "max_tokens": MAX_TOKENS,
+        "messages": [{"role": "user", "content": [text("Say hello.")]}],
+    }
+    assert not request.stream
+
+
+def test_request_of_a_stream_says_so():
+    request = play(stream(text("Hello"))).request
+    assert request.json["stream"] is True
+    assert request.stream
+
+
+def test_every_parameter_of_the_signature_is_sent():
+    assert VALUES.keys() == {parameter.name for parameter in PARAMETERS}
+    body = sent(**VALUES).json
+    del body["model"], body["messages"]
+    assert body == {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 40,
+        "max_tokens": 7,
+        "stop_sequences": ["\n"],
+        "tools": [{"name": "clock", "input_schema": {"type": "object", "properties": {}}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        "output_config": {
+            "format": {"type": "json_schema", "schema": {"type": "object"}},
+            "effort": "low",
+        },
+        "thinking": {"type": "adaptive"},
+        "metadata": {"user_id": "u-1"},
+    }
+
+
+def test_values_that_mean_off_are_sent():
+    """None alone is not sent: zero says something."""
+    body = sent(temperature=0, stop="").json
+    assert (body["temperature"], body["stop_sequences"]) == (0, [""])
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
+def test_parameter_says_what_it_is(parameter):
+    assert parameter.description
+    assert parameter.default is None
+    assert parameter.check(VALUES[parameter.name]) is None
+    assert parameter.check(object()) is not None
+
+
+def test_what_changes_the_question_is_a_feature():
+    tunings = {each.name for each in PARAMETERS if each.kind is Kind.TUNING}
+    assert tunings == {"temperature", "top_p", "top_k", "reasoning_effort", "thinking", "user"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", 1.5), ("top_p", 2), ("reasoning_effort", "very")]
+)
+def test_value_that_the_wire_refuses_is_refused_before(name, value):
+    assert PARAMETERS[name].check(value) is not None
+
+
+def test_tokens_are_the_models_most_unless_the_call_says_how_many():
+    assert sent(model="claude-haiku-4-5").json["max_tokens"] == 64_000
+    assert sent(model="claude-opus-5-5").json["max_tokens"] == 128_000
+    assert sent(model="claude-opus-5-5", max_tokens=5).json["max_tokens"] == 5
+
+
+def test_models_say_what_they_refuse():
+    lacking = {model.id: set(model.without) for model in Anthropic.models}
+    assert lacking["claude-opus-4-7"] == {"temperature", "top_p", "top_k"}
+    assert lacking["claude-opus-4-6"] == lacking["claude-haiku-4-5"] == set()
+    continuing = {model.id for model in Anthropic.models if model.accepts_prefill}
+    assert continuing == {id_ for id_ in lacking if "-4-5" in id_}
+    assert all(model.output_limit >= MAX_TOKENS for model in Anthropic.models)
+
+
+# -- settings
+
+
+def test_settings_are_what_the_host_reads():
+    assert list(inspect.signature(Anthropic).parameters) == ["base_url", "key", "headers"]
+
+
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:9", "http://127.0.0.1:9/", "http://127.0.0.1:9/v1/"]
+)
+def test_base_url_may_have_its_version_or_not(place, monkeypatch):
+    """Clients of the wire differ in what they expect of the variable."""
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", place)
+    assert sent(Anthropic(key=KEY)).url == "http://127.0.0.1:9/v1/messages"
+    given = Anthropic(place.replace("9", "10", 1), KEY)
+    assert (
+        sent(given).url == place.replace("9", "10", 1).split("/v1")[0].rstrip("/") + "/v1/messages"
+    )
+
+
+def test_base_url_that_is_wrong_is_refused_without_showing_it(monkeypatch):
+    with pytest.raises(ConfigError, match="base_url"):
+        Anthropic("127.0.0.1:80")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://me:hunter2@host")
+    error = play(ANSWER).error
+    assert type(error) is ConfigError
+    assert "ANTHROPIC_BASE_URL" in error.message
+    assert "hunter2" not in error.message
+
+
+def test_key_comes_from_the_setting_or_the_environment(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "set-there")
+    assert sent(Anthropic()).headers["x-api-key"] == Secret("set-there")
+    assert sent(Anthropic(key=Secret("given"))).headers["x-api-key"] == Secret("given")
+
+
+def test_key_that_is_missing_is_named_when_a_call_starts(monkeypatch):
+    provider = Anthropic()
+    error = play(ANSWER, provider=provider).error
+    assert (type(error), error.code) == (AuthError, "missing_key")
+    assert error.message == provider.missing() == "no key: set ANTHROPIC_API_KEY or the setting key"
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "set-later")
+    assert provider.missing() is None
+    assert play(ANSWER, provider=provider, stream=False).completion.text == "Hello"
+
+
+@pytest.mark.parametrize("key", ["", "line\nfeed", "schlüssel"])
+def test_key_that_no_header_can_carry_is_refused_without_showing_it(key, monkeypatch):
+    with pytest.raises(ConfigError, match="the key of anthropic") as caught:
+        Anthropic(key=key)
+    assert not key or key not in str(caught.value)
+
+
+def test_headers_of_the_settings_are_sent():
+    provider = Anthropic(key=KEY, headers={"anthropic-beta": f"{FILES_BETA},another"})
+    assert sent(provider).headers["anthropic-beta"] == f"{FILES_BETA},another"
+
+
+def test_key_is_nowhere_to_be_seen():
+    played = play(b"<", provider=Anthropic(key=KEY), status=401)
+    shown = [repr(played.request), played.request.url, repr(played.request.headers)]
+    shown += [repr(Anthropic(key=KEY)), repr(vars(Anthropic(key=KEY))), str(played.error)]
+    lines = traceback.TracebackException.from_exception(played.error, capture_locals=True).format()
+    assert KEY not in "".join([*shown, *lines])
+
+
+# -- through both routers, over sockets
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request):
+    """Calls through one of the routers, in real time, since there are sockets."""
+    return partial(Caller(request.param), router={"clock": Clock()})
+
+
+class Service(LoopbackServer):
+    """Answers each request with the next of these, the last of them again and again."""
+
+    def __init__(self, *replies):
+        super().__init__()
+        self.replies = [
+            each if isinstance(each, Reply) else Reply(200, (), each) for each in replies
+        ]
+
+    def handle(self, request):
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+
+def ask(call, service, model="claude-haiku-4-5", messages=QUESTION, **given):
+    provider = Anthropic(service.url, KEY)
+    return call([provider], f"anthropic/{model}", messages, **given)
+
+
+def test_call_reaches_the_service_whole(call):
+    with Service(ANSWER) as service:
+        result = ask(
+            call,
+            service,
+            max_tokens=3,
+            extra_body={"service_tier": "auto", "metadata": {"user_id": "u"}},
+            extra_headers={"anthropic-beta": "one"},
+        )
+    (request,) = service.requests
+    assert request.path == "/v1/messages"
+    assert request.headers["x-api-key"] == KEY
+    assert request.headers["anthropic-version"] == VERSION
+    assert request.headers["anthropic-beta"] == "one"
+    assert request.json() == {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 3,
+        "messages": [{"role": "user", "content": [text("Say hello.")]}],
+        "service_tier": "auto",
+        "metadata": {"user_id": "u"},
+    }
+    assert result.completion.text == "Hello"
+    assert result.completion.usage == Usage(input_tokens=9, output_tokens=3)
+
+
+def test_call_tells_what_the_model_does_not_take(call):
+    with Service(ANSWER) as service:
+        result = ask(call, service, "claude-opus-5-5", temperature=0.5)
+        assert "temperature" not in service.requests[0].json()
+    assert result.trace.attempts[0].dropped == ("temperature",)
+
+
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+THOUGHT = [
+    thinking("I have to look.", "EqEE"),
+    {"type": "redacted_thinking", "data": "EmwK"},
+    text("One moment."),
+    tool_use("t1", "clock", {"zone": "Ghent"}),
+    tool_use("t2", "clock", {"zone": "海"}),
+]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_conversation_with_thinking_and_tools_comes_back_usable(call, streamed):
+    make = stream if streamed else whole
+    replies = make(*THOUGHT, stop="tool_use"), make(text("Noon and dusk."))
+    asked = [{"role": "user", "content": "What time is it?"}]
+    with Service(*replies) as service:
+        first = ask(call, service, messages=asked, tools=[CLOCK], stream=streamed).completion
+        assert [made.parsed()["zone"] for made in first.tool_calls] == ["Ghent", "海"]
+        results = [
+            {"role": "tool", "tool_call_id": made.id, "content": f"time {number}"}
+            for number, made in enumerate(first.tool_calls)
+        ]
+        history = [*asked, first.to_message(), *results]
+        last = ask(call, service, messages=history, tools=[CLOCK], stream=streamed).completion
+    assert (first.finish_reason, last.text) == ("tool_calls", "Noon and dusk.")
+    _, told, shown = service.requests[1].json()["messages"]
+    assert told == {"role": "assistant", "content": THOUGHT}
+    assert [block["tool_use_id"] for block in shown["content"]] == ["t1", "t2"]
+
+
+def test_thinking_does_not_go_to_another_provider(call):
+    history = [
+        {"role": "user", "content": "What time is it?"},
+        play(whole(*THOUGHT[:3]), stream=False).completion.to_message(),
+        {"role": "user", "content": "And now?"},
+    ]
+    known = [history[0], {**history[1].to_dict(), "origin": "anthropic"}, history[2]]
+    answer = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    with Service(Reply.json(200, answer)) as other:
+        result = call([openai(other.url, KEY)], "openai/gpt-4o", known)
+        assert "EqEE" not in other.requests[0].body.decode()
+    assert result.trace.attempts[0].left_out
+    with Service(ANSWER) as service:
+        ask(call, service, messages=known)
+        assert service.requests[0].json()["messages"][1]["content"] == THOUGHT[:3]
+
+
+def cut_after(*told):
+    def body():
+        yield sse(*told)
+        raise Cut
+
+    return Reply(200, (("content-type", "text/event-stream"),), body())
+
+
+def test_stream_that_ends_without_its_last_event_is_no_answer(call):
+    begun = events(text("Hello there"))
+    with Service(Reply(200, (), sse(*begun[:2]))) as service:
+        result = ask(call, service, stream=True, policy={"attempts": 1})
+    assert type(result.error) is ConnectionLost
+    with Service(Reply(200, (), sse(*begun[:-1]))) as service:
+        result = ask(call, service, stream=True, policy={"attempts": 1})
+    assert type(result.error) is StreamInterrupted
+    assert result.error.partial.text == "Hello there"
+
+
+def test_error_before_content_goes_to_the_next_target(call):
+    busy = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    begun = events(text("Hi"))[:2]
+    with Service(sse(*begun, busy)) as broken, Service(stream(text("Hello"))) as healthy:
+        second = Anthropic(healthy.url, KEY)
+        second.name = "second"
+        models = ["anthropic/claude-haiku-4-5", "second/claude-haiku-4-5"]
+        result = call([Anthropic(broken.url, KEY), second], models, QUESTION, stream=True)
+    first, last = result.trace.attempts
+    assert (type(first.error), first.error.status) == (Overloaded, 529)
+    assert (last.outcome, result.text) == ("succeeded", "Hello")
+
+
+@pytest.mark.parametrize("rest", [" Ada,", "Ada,"])
+def test_stream_that_broke_is_gone_on_with_where_the_model_can(call, rest):
+    broken = cut_after(*events(text("Dear "), size=100)[:3])
+    with Service(broken) as first, Service(stream(text(rest))) as last:
+        second = Anthropic(last.url, KEY)
+        second.name = "second"
+        result = call(
+            [Anthropic(first.url, KEY), second],
+            ["anthropic/claude-haiku-4-5", "second/claude-haiku-4-5"],
+            QUESTION,
+            stream=True,
+            policy={"on_interrupt": "continue", "attempts": 2},
+        )
+    assert result.completion.text == result.text == "Dear Ada,"
+    continued = last.requests[0].json()["messages"][-1]
+    assert continued == {"role": "assistant", "content": [text("Dear")]}
+
+
+def test_key_is_in_no_error_and_no_log_of_a_refused_call(call, caplog):
+    caplog.set_level(0)
+    error = {"type": "permission_error", "message": f"The key {KEY} may not do this."}
+    with Service(Reply.json(403, {"type": "error", "error": error})) as service:
+        result = ask(call, service)
+    assert "may not do this" in str(result.error)
+    lines = traceback.TracebackException.from_exception(result.error, capture_locals=True).format()
+    assert KEY not in "".join([*lines, caplog.text])
+
+
+def test_limits_of_the_service_are_read_from_its_headers(call):
+    headers = (("retry-after", "7"), ("request-id", "req_1"), ("x-should-retry", "true"))
+    error = {"type": "error", "error": {"type": "rate_limit_error", "message": "Too fast."}}
+    limited = Reply(429, headers, json.dumps(error).encode())
+    with Service(limited) as service:
+        result = ask(call, service, policy={"attempts": 1})
+    assert (result.error.retry_after, result.error.request_id) == (7, "req_1")
+
+
+# -- the page of docs
+
+PAGE = Path(__file__).parents[2] / "docs" / "anthropic.md"
+
+
+def test_page_has_every_parameter():
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (tuning|feature) \|", PAGE.read_text(), re.MULTILINE)
+    assert rows == [(each.name, each.kind.value) for each in PARAMETERS]
+
+
+def test_page_has_every_model_that_is_advertised():
+    page = PAGE.read_text()
+    assert [model.id for model in Anthropic.models if f"`{model.id}`" not in page] == []
