@@ -13,7 +13,7 @@ What services make of them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -119,10 +119,12 @@ class Part(Struct):
 
 
 class Source(Struct):
-    """What a part of the answer stands on: a page, wherever the service tells it."""
+    """What a part of the answer stands on: a page or a document, wherever the service tells it."""
 
     url: str | None = None
     title: str | None = None
+    document_id: str | None = None
+    file_id: str | None = None
     start_index: int | None = None
     end_index: int | None = None
     content: str | None = None
@@ -134,6 +136,7 @@ class Source(Struct):
         return Citation(
             url=self.url,
             title=self.title,
+            document=self.document_id or self.file_id,
             quote=self.content or self.snippet or None,
             start=self.start_index if is_placed else None,
             end=self.end_index if is_placed else None,
@@ -150,6 +153,7 @@ class Message(Struct):
     reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
+    function_call: Function | None = None
     annotations: Any = None
 
 
@@ -187,7 +191,7 @@ class Reply(Struct):
     def read_citations(self) -> list[Citation]:
         """The sources of the whole answer: with titles where the service tells those."""
         if sources := _dicts(self.search_results):
-            return [_citation(source) for source in sources]
+            return [_citation(source, source) for source in sources]
         urls = self.citations if isinstance(self.citations, list) else ()
         return [Citation(url=url, raw=url) for url in urls if isinstance(url, str)]
 
@@ -323,7 +327,7 @@ class Reader:
             for part in content:
                 pieces += self._part(part, index)
             content = None
-        if logprobs := read_logprobs(choice.logprobs):
+        if logprobs := read_logprobs(choice.logprobs, content):
             pieces.append(Chunk(text=content or "", logprobs=logprobs, index=index))
         elif content:
             pieces.append(Chunk(text=content, index=index) if index else content)
@@ -332,8 +336,12 @@ class Reader:
         if message.tool_calls:
             calls = self._speaker(index).calls
             pieces += [Chunk(tool_call=calls.take(c), index=index) for c in message.tool_calls]
+        elif message.function_call is not None:  # what tool calls were before there were several
+            call = Call(index=0, function=message.function_call)
+            calls = self._speaker(index).calls
+            pieces.append(Chunk(tool_call=calls.take(call), index=index))
         if message.annotations:
-            pieces += self._new_citations(map(_citation, _dicts(message.annotations)), index)
+            pieces += self._new_citations(_noted(message.annotations), index)
         if choice.finish_reason:
             pieces += [*self._blocks(index), self._finish(choice, choice.finish_reason)]
         return pieces
@@ -437,11 +445,14 @@ class ToolCalls:
         return max(self._ids, default=-1) + 1
 
 
-def read_logprobs(logprobs: Any) -> tuple[Any, ...]:
+def read_logprobs(logprobs: Any, text: str | None) -> tuple[Any, ...]:
     """The entries of a choice's log probabilities, one a token.
 
-    Together has lists of tokens and of numbers beside each other, made entries here.
+    Together has lists of tokens and of numbers beside each other, and in a stream a number beside
+    the text; they are made entries here.
     """
+    if isinstance(logprobs, float):
+        return ({"token": text or "", "logprob": logprobs},)
     if not isinstance(logprobs, dict):
         return ()
     entries = [
@@ -457,14 +468,20 @@ def read_logprobs(logprobs: Any) -> tuple[Any, ...]:
     return tuple(entries)
 
 
-def _citation(source: dict[str, Any]) -> Citation:
-    """The citation of an annotation, or of a search's result."""
-    inner = source.get("url_citation")
+def _noted(annotations: Any) -> Iterator[Citation]:
+    """The citations among annotations: their type says so, and names what holds them."""
+    for note in _dicts(annotations):
+        kind = note.get("type")
+        if isinstance(kind, str) and kind.endswith("citation"):
+            inner = note.get(kind)
+            yield _citation(inner if isinstance(inner, dict) else note, note)
+
+
+def _citation(source: dict[str, Any], raw: dict[str, Any]) -> Citation:
     try:
-        read = msgspec.convert(inner if isinstance(inner, dict) else source, Source)
+        return msgspec.convert(source, Source).citation(raw)
     except msgspec.ValidationError:
-        return Citation(raw=source)
-    return read.citation(source)
+        return Citation(raw=raw)
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
@@ -478,6 +495,8 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     received = _mapping(usage, "completion_tokens_details")
     input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     reasoning_tokens = _count(received, "reasoning_tokens")
+    if reasoning_tokens is None:
+        reasoning_tokens = _count(usage, "reasoning_tokens")  # Perplexity
     heard, spoken = _count(sent, "audio_tokens"), _count(received, "audio_tokens")
     if input_tokens is not None and output_tokens is not None:
         # A part may be left out of the whole that it belongs to, as the total shows.
@@ -486,6 +505,8 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
             output_tokens += missing  # xAI
         elif missing == heard:
             input_tokens += missing  # Mistral
+        if (reasoning_tokens or 0) > output_tokens:
+            output_tokens += reasoning_tokens or 0  # Perplexity, whose total leaves it out too
     # The other names are Together's and Moonshot's, DeepSeek's, Mistral's.
     cached_tokens = _count(sent, "cached_tokens")
     if cached_tokens is None:
@@ -496,7 +517,8 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,
-        cache_write_tokens=_count(sent, "cache_write_tokens"),
+        # The second name is Alibaba's.
+        cache_write_tokens=_count(sent, "cache_write_tokens", "cache_creation_input_tokens"),
         reasoning_tokens=reasoning_tokens,
         audio_tokens=None if heard is spoken is None else (heard or 0) + (spoken or 0),
     )

@@ -122,12 +122,14 @@ class Problem(Struct, frozen=True, kw_only=True):
         words: Its own words for the kind of error: the code first, then the type.
         status: The HTTP status that the body names, for an answer that began with a 200.
         is_moderated: Whether it shows which part of the prompt it took offence at.
+        relayed: What the service behind it said, for a gateway. It may repeat the prompt.
     """
 
     message: str
     words: tuple[str, ...] = ()
     status: int | None = None
     is_moderated: bool = False
+    relayed: str = ""
 
     @classmethod
     def of(cls, body: Any) -> Problem | None:
@@ -151,13 +153,15 @@ class Problem(Struct, frozen=True, kw_only=True):
     @classmethod
     def _read(cls, fields: Mapping[str, Any]) -> Problem:
         code, metadata = fields.get("code"), fields.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}  # OpenRouter
         words = [word for word in (code, fields.get("type")) if isinstance(word, str)]
         statuses = map(_status, (fields.get("status_code"), code, fields.get("status")))
         return cls(
             message=_message(fields.get("message")) or "the service reports an error",
             words=tuple(word for word in words if _status(word) is None),
             status=next((status for status in statuses if status is not None), None),
-            is_moderated=isinstance(metadata, dict) and "flagged_input" in metadata,  # OpenRouter
+            is_moderated="flagged_input" in metadata,
+            relayed=raw if isinstance(raw := metadata.get("raw"), str) else "",
         )
 
     @property
@@ -190,7 +194,7 @@ class Problem(Struct, frozen=True, kw_only=True):
         """The errors that services have no code for."""
         if self.is_moderated:
             return ContentFiltered
-        message = self.message.lower()
+        message = f"{self.message} {self.relayed}".lower()
         if status == 400 and any(phrase in message for phrase in KEY_PHRASES):
             return AuthError
         if status in OVERFLOW_STATUSES and any(p in message for p in OVERFLOW_PHRASES):
