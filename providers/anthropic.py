@@ -120,11 +120,14 @@ class Anthropic(WireProvider):
     open_models = True
     models = (
         _model("claude-fable-5-2"),
+        _model("claude-mythos-5-2"),
         _model("claude-opus-5-5"),
         _model("claude-sonnet-5-5"),
         _model("claude-haiku-5-5"),
         _model("claude-fable-5-1"),
+        _model("claude-mythos-5-1"),
         _model("claude-fable-5"),
+        _model("claude-mythos-5"),
         _model("claude-opus-5"),
         _model("claude-sonnet-5"),
         _model("claude-opus-4-8"),
