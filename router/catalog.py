@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from router.errors import ConfigError, ModelNotFound
+from router.foreign import translate
 from router.parameters import Parameters, close_matches
 from router.plugins import PluginHost, Registered
 from router.types import Model, Target
@@ -104,16 +105,18 @@ class Catalog:
         return registered.parameters.without(model.without, model.renames)
 
     def _models(self, registered: Registered) -> dict[str, Model]:
-        """All that is known of a provider's models, by id and alias; asked for once."""
+        """All that is known of a provider's models, by id and alias; asked for once.
+
+        Raises:
+            RouterError: The provider fails to say it.
+        """
         kept = self._known.get(registered.name)
         if kept is not None and kept[0] is registered:
             return kept[1]
-        known = registered.provider.known_models()
-        models = {model.id: _completed(model, known.get(model.id)) for model in registered.models}
-        models.update({name: model for name, model in known.items() if name not in models})
-        for model in list(models.values()):
-            for alias in model.aliases:
-                models.setdefault(alias, model)
+        try:
+            models = _read_models(registered)
+        except Exception as error:  # a plugin may raise anything
+            raise translate(error) from error
         self._known[registered.name] = (registered, models)
         return models
 
@@ -151,6 +154,16 @@ _FILLED = (
     "prices",
 )
 """What a catalogue may say of a model where its provider does not."""
+
+
+def _read_models(registered: Registered) -> dict[str, Model]:
+    known = registered.provider.known_models()
+    models = {model.id: _completed(model, known.get(model.id)) for model in registered.models}
+    models.update({name: model for name, model in known.items() if name not in models})
+    for model in list(models.values()):
+        for alias in model.aliases:
+            models.setdefault(alias, model)
+    return models
 
 
 def _completed(model: Model, known: Model | None) -> Model:

@@ -130,12 +130,12 @@ class Planner:
         for target in targets:
             try:
                 registered = self._catalog.provider(target.provider)
+                model = self._catalog.find(registered, target.model)
             except PluginError as error:
                 passed_over.append(
                     PassedOver(target=str(target), reason="plugin", detail=error.message)
                 )
                 continue
-            model = self._catalog.find(registered, target.model)
             parameters = self._catalog.parameters(registered, model)
             reached.append(
                 _Reached(target=target, registered=registered, model=model, parameters=parameters)

@@ -217,6 +217,22 @@ def test_name_of_a_blocked_plugin_is_a_providers_still():
             r.create_completion("h2o/falcon", USER)
 
 
+class Forgetful(ScriptedProvider):
+    """Fails to say what it knows, in a way of its own."""
+
+    def known_models(self):
+        raise ValueError("the catalogue is torn")
+
+
+def test_provider_that_fails_to_say_its_models_is_passed_over():
+    """What it raised reached the caller as it was."""
+    with Router([Forgetful("first"), serving("second", "model")], allow=[]) as r:
+        answer = r.create_completion(["first/model", "second/model"], USER)
+        assert [each.reason for each in answer.trace.passed_over] == ["plugin"]
+        with pytest.raises(PluginError, match="the catalogue is torn"):
+            r.create_completion("first/model", USER)
+
+
 WORDS = st.text("abc/-.:", min_size=1, max_size=6)
 
 
