@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,9 +50,15 @@ class Prepared(Struct, kw_only=True):
     extras: Extras
     report: Report
     journal: Journal
+    process: int
     started: float
     deadline: float | None
     answer_type: type | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the call was made in this process, and not in the one that it is a fork of."""
+        return self.process == os.getpid()
 
     def finish(self, completion: Completion) -> Completion:
         """The completion, parsed where the caller gave a class for it."""
@@ -95,19 +102,17 @@ class BaseRouter:
         self.clock = self.time.now
         self._new_id = new_id
         self._closed = False
-        self.state = State(
-            health=Health(draw),
-            budget=Budget(),
-            slots=Slots(),
-            rules={**RULES, **(rules or {})},
-            draw=draw,
-        )
+        self._draw = draw
+        self._rules = {**RULES, **(rules or {})}
         self._transport_settings = TransportSettings(
             trust_env=trust_env, proxies=dict(proxies or {}), verify=verify
         )
         self._host = PluginHost(
             Selection.make(allow, block, environ), settings or {}, strict=strict, log=self._log
         )
+        self._process = os.getpid()
+        self._forks: dict[int, threading.Lock] = {}
+        self._begin()
         for plugin in plugins:
             self._host.register(plugin)
         self._host.configure()
@@ -132,6 +137,33 @@ class BaseRouter:
         from router.config import load
 
         return load(Path(path), arguments.get("environ")).build(cls, arguments)
+
+    # -- processes
+
+    def _begin(self) -> None:
+        """Make what belongs to one process: locks, connections, threads, the memory of health."""
+        self.state = State(
+            health=Health(self._draw),
+            budget=Budget(),
+            slots=Slots(),
+            rules=self._rules,
+            draw=self._draw,
+        )
+        self._host.begin()
+
+    def _enter_process(self) -> None:
+        """Begin anew where this is a fork of the process that the router was used in.
+
+        A lock may have been held there by a thread that is not here, attempts under way there
+        end there, and its connections are its own.
+        """
+        process = os.getpid()
+        if process == self._process:
+            return
+        with self._forks.setdefault(process, threading.Lock()):  # no lock of the parent's will do
+            if process != self._process:
+                self._begin()
+                self._process = process
 
     # -- what there is
 
@@ -192,10 +224,12 @@ class BaseRouter:
 
     def health(self) -> list[HealthRow]:
         """What is remembered of targets, hosts and keys that failed; empty when all is well."""
+        self._enter_process()
         return self.state.health.rows(self.clock())
 
     def reset_health(self, name: str | None = None) -> None:
         """Forget it: all, or one target, host or key by the name that `health()` shows."""
+        self._enter_process()
         self.state.health.reset(name)
 
     # -- calls
@@ -231,6 +265,7 @@ class BaseRouter:
         parameters: Mapping[str, Any],
     ) -> tuple[Job, Call]:
         """Check and plan a call; nothing is sent."""
+        self._enter_process()
         if self._closed:
             raise ConfigError("this router is closed")
         if not isinstance(stream, bool):
@@ -268,6 +303,7 @@ class BaseRouter:
             extras=call.extras,
             report=report,
             journal=journal,
+            process=self._process,
             started=started,
             deadline=None if limit is None else started + limit,
             answer_type=call.answer_type,

@@ -61,10 +61,15 @@ class AsyncRouter(BaseRouter):
         PluginLoadError: A plugin is broken, and `strict`.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    _transport: AsyncTransport | None = None
+    _inherited: Any = None
+
+    def _begin(self) -> None:
+        super()._begin()
+        # Kept, since closing its connections would stop the parent's event loops watching them.
+        self._inherited = (self._inherited, self._transport)
         self._lock = threading.Lock()
-        self._transport: AsyncTransport | None = None
+        self._transport = None
         self._blocking: BlockingTransport | None = None
         self._pool: ThreadPoolExecutor | None = None
         self.cleanups = Cleanups(lambda: self.transport, self._log)
@@ -141,6 +146,7 @@ class AsyncRouter(BaseRouter):
 
     async def close(self) -> None:
         """Wait for what is sent in the background, then release connections and providers."""
+        self._enter_process()
         self._closed = True
         await asyncio.to_thread(self.cleanups.flush)
         await asyncio.to_thread(self._close_providers)
@@ -406,6 +412,8 @@ class _AsyncRun:
         return _Within(self.limit, self._router.clock())
 
     async def _release(self) -> None:
+        if not self._prepared.is_ours:
+            return
         responses, self.notes.responses = self.notes.responses, []
         for response in responses:
             assert self._exchange is not None
@@ -582,6 +590,8 @@ class _Drive:
     def _ended(self, error: BaseException) -> None:
         """The call ends without an answer: by an error, or because nobody wants it any more."""
         prepared, now = self.prepared, self._router.clock()
+        if not prepared.is_ours:
+            return
         if prepared.journal.running:
             prepared.journal.end("cancelled", now, self._run)
         if not isinstance(error, Exception):

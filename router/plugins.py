@@ -59,7 +59,7 @@ class PluginHost:
         self._settings = settings
         self._strict = strict
         self._log = log
-        self._lock = threading.RLock()
+        self.begin()
         self._infos: list[PluginInfo] = []
         self._entry_points: dict[str, tuple[PluginInfo, EntryPoint]] = {}
         self._providers: dict[str, Registered] = {}
@@ -70,6 +70,10 @@ class PluginHost:
                 self._report(found.info)
             elif found.info.status == "available" and found.entry_point is not None:
                 self._entry_points[found.info.name] = (found.info, found.entry_point)
+
+    def begin(self) -> None:
+        """Renew what belongs to one process: a fork may find a lock held by a thread it lacks."""
+        self._lock = threading.RLock()
 
     # -- what there is
 

@@ -64,8 +64,8 @@ class Router(BaseRouter):
         PluginLoadError: A plugin is broken, and `strict`.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def _begin(self) -> None:
+        super()._begin()
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self.cleanups = Cleanups(lambda: self.transport, self._log)
@@ -150,6 +150,7 @@ class Router(BaseRouter):
 
     def close(self) -> None:
         """Wait for what is sent in the background, then release connections and providers."""
+        self._enter_process()
         self._closed = True
         self.cleanups.flush()
         self._close_providers()
@@ -322,6 +323,8 @@ class Run:
         return response
 
     def _release(self) -> None:
+        if not self._prepared.is_ours:
+            return
         for response in self.notes.responses:
             self._router.transport.finish(
                 response, self.transport_exchange, drain=self.answer.finished
@@ -452,6 +455,8 @@ class _Drive:
     def _ended(self, error: BaseException) -> None:
         """The call ends without an answer: by an error, or because nobody wants it any more."""
         prepared, now = self.prepared, self._router.clock()
+        if not prepared.is_ours:
+            return
         if prepared.journal.running:
             prepared.journal.end("cancelled", now, self._run)
         if not isinstance(error, Exception):

@@ -35,6 +35,8 @@ class Routed:
         self._runner = None if kind == "sync" else asyncio.Runner()
 
     def __enter__(self) -> Self:
+        if self._runner is not None:
+            self._runner.get_loop()
         return self
 
     def __exit__(self, *_: object) -> None:

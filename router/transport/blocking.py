@@ -11,10 +11,13 @@ from __future__ import annotations
 import errno
 import http
 import http.client
+import os
+import queue
 import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +76,7 @@ class Exchange:
         "connected",
         "connecting_until",
         "limit",
+        "process",
         "sending",
         "socket",
     )
@@ -84,6 +88,7 @@ class Exchange:
         self.sending = False
         self.answered = False
         self.cancelled = False
+        self.process = os.getpid()
         self.socket: socket.socket | None = None
 
     def remaining(self) -> float:
@@ -91,9 +96,9 @@ class Exchange:
 
         Raises:
             TimeoutError: It has passed, even if bytes are there: a flood is no progress.
-            OSError: Another thread asked for the end.
+            OSError: Another thread asked for the end, or the request is that of a parent process.
         """
-        if self.cancelled:
+        if self.cancelled or self.process != os.getpid():
             raise OSError(errno.ECANCELED, "cancelled")
         left = self.limit.until - time.monotonic()
         if left <= 0:
@@ -101,7 +106,7 @@ class Exchange:
         return left
 
     def cancel(self) -> None:
-        """End a wait of another thread: its read fails at once."""
+        """End the connection; a read in another thread fails at once."""
         self.cancelled = True
         if (held := self.socket) is not None:
             try:
@@ -198,12 +203,36 @@ class _HTTPSConnection(_Connection, HTTPSConnection):
     response_class = _Response
 
 
+class _Idle:
+    """A pool's idle connections, the last one in is the first one out.
+
+    Without a lock, which a fork may find held by a thread that it lacks, for ever.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._maxsize = maxsize
+        self._connections: deque[Any] = deque()
+
+    def put(self, connection: Any, block: bool = False) -> None:
+        if len(self._connections) >= self._maxsize:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
 class _HTTPPool(HTTPConnectionPool):
     ConnectionCls = _HTTPConnection
+    QueueCls = _Idle  # type: ignore[assignment]  # what urllib3 asks of one, and no more
 
 
 class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
+    QueueCls = _Idle  # type: ignore[assignment]  # likewise
 
 
 def _connect(connection: Any, exchange: Exchange) -> socket.socket:
@@ -353,8 +382,7 @@ class BlockingTransport:
         except Exception:  # noqa: BLE001  # closed below, whatever it was
             return
         finally:
-            raw.close()
-            raw.release_conn()
+            _close(raw, exchange)
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -381,8 +409,7 @@ class BlockingTransport:
         try:
             return HttpResponse(raw.status, headers, _read_whole(raw, limit, exchange))
         finally:
-            raw.close()
-            raw.release_conn()
+            _close(raw, exchange)
 
     def _translate(self, error: BaseException, exchange: Exchange) -> RouterError:
         """What an exception of requests, urllib3, http.client or a socket is to us."""
@@ -441,6 +468,14 @@ def _headers(raw: Any) -> dict[str, str]:
         key = name.lower()
         headers[key] = f"{headers[key]}\n{value}" if key in headers else value
     return headers
+
+
+def _close(raw: Any, exchange: Exchange) -> None:
+    """Give a connection back, or end it where the body was not read to its end."""
+    if not raw.isclosed():
+        exchange.cancel()  # a close alone ends nothing while a forked child has the socket too
+    raw.close()
+    raw.release_conn()
 
 
 def _read_whole(raw: Any, limit: int, exchange: Exchange) -> bytes:
