@@ -36,7 +36,7 @@ class Grounding(Struct, rename="camel"):
     grounding_supports: list[Support] | None = None
 
 
-class Recited(Struct, rename="camel"):
+class Recited(Struct, rename="camel", omit_defaults=True):
     """A passage of the answer that stands elsewhere."""
 
     start_index: int | None = None

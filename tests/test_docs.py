@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from emulators import llamacpp, messages
+from emulators import gemini, llamacpp, messages
 from emulators.chat import chunk, delta, message, sse
 from emulators.chatui import ChatUI
 from emulators.loopback import LoopbackServer, Reply, Request, compact
@@ -93,6 +93,7 @@ SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
     "anthropic.md": ("http://127.0.0.1:8080", Messages),
     "README.md": ("http://127.0.0.1:11434", Ollama),
     "cohere.md": ("http://127.0.0.1:8080", Cohere),
+    "gemini.md": ("http://127.0.0.1:8080", gemini.Sea),
     "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),
     "openai.md": ("http://127.0.0.1:8080", Completions),
     "plugins.md": ("http://127.0.0.1:11434", Ollama),

@@ -1,0 +1,408 @@
+"""Gemini: its request and settings; then the whole of it, through both routers, over sockets."""
+
+import inspect
+import json
+import re
+import traceback
+from functools import partial
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from calling import Caller
+from emulators.chat import Played
+from emulators.gemini import USAGE, called, events, reply, text
+from emulators.loopback import Cut, LoopbackServer, Reply
+
+from providers.gemini import BASE_URL, KEY_VARIABLES, URL_VARIABLE, Gemini
+from providers.gemini_requests import BUDGETS, UNSEALED
+from router import (
+    AuthError,
+    Clock,
+    ConfigError,
+    ConnectionLost,
+    Kind,
+    Message,
+    PermissionDenied,
+    QuotaExhausted,
+    RateLimited,
+    Secret,
+    StreamInterrupted,
+)
+from router.parameters import read_signature
+
+KEY = "a-key-that-nobody-may-see"
+QUESTION = (Message(role="user", content="Hi"),)
+MODEL = "gemini/gemini-3.5-flash"
+
+VALUES = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 40,
+    "max_tokens": 7,
+    "stop": ["\n"],
+    "n": 2,
+    "seed": 42,
+    "presence_penalty": 0.1,
+    "frequency_penalty": -0.1,
+    "logprobs": True,
+    "top_logprobs": 3,
+    "tools": [{"type": "function", "function": {"name": "clock"}}],
+    "tool_choice": "auto",
+    "response_format": {"type": "json_object"},
+    "reasoning_effort": "low",
+    "include_thoughts": True,
+}
+
+
+WHOLE = reply(text("Hello"), finish="STOP", usage=USAGE)
+
+
+def body_of(answer, stream):
+    return events(answer) if stream else json.dumps(answer).encode()
+
+
+def sent(provider, stream=False, **call):
+    answer = body_of(WHOLE, stream=stream)
+    return Played(provider, answer, stream=stream, messages=QUESTION, **call).request
+
+
+# -- the request
+
+
+def test_request_is_the_call_and_nothing_more():
+    request = sent(Gemini(key=KEY), model="gemini-2.5-pro")
+    assert (request.method, request.url) == (
+        "POST",
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent",
+    )
+    assert request.json == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    assert request.headers == {"x-goog-api-key": Secret(KEY)}
+    assert not request.stream
+
+
+def test_request_of_a_stream_asks_for_events():
+    request = sent(Gemini(key=KEY), stream=True, model="gemini-2.5-pro")
+    assert request.url.endswith("/models/gemini-2.5-pro:streamGenerateContent?alt=sse")
+    assert request.stream
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("models/gemini-2.5-pro", "/models/gemini-2.5-pro:"),
+        ("tunedModels/mine", "/tunedModels/mine:"),
+        ("../../files?x#y", "/../..%2Ffiles%3Fx%23y:"),
+    ],
+)
+def test_model_is_one_place_of_the_url(model, path):
+    assert f"/v1beta{path}generateContent" in sent(Gemini(key=KEY), model=model).url
+
+
+def test_every_parameter_of_the_signature_is_sent():
+    provider = Gemini(key=KEY)
+    assert VALUES.keys() == {p.name for p in read_signature(provider.create_completion, "gemini")}
+    plain = sent(provider, model="gemini-3.5-flash").json
+    for name, value in VALUES.items():
+        assert sent(provider, model="gemini-3.5-flash", **{name: value}).json != plain, name
+
+
+def test_values_that_mean_off_are_sent():
+    """None alone is not sent: zero and False say something."""
+    config = sent(Gemini(key=KEY), temperature=0, include_thoughts=False).json["generationConfig"]
+    assert config == {"temperature": 0, "thinkingConfig": {"includeThoughts": False}}
+
+
+@pytest.mark.parametrize(
+    "parameter", read_signature(Gemini().create_completion, "providers.gemini")
+)
+def test_parameter_says_what_it_is(parameter):
+    assert parameter.description
+    assert parameter.default is None
+    assert parameter.kind in (Kind.FEATURE, Kind.TUNING)
+    assert parameter.check(VALUES[parameter.name]) is None
+    assert parameter.check(object()) is not None
+
+
+# -- settings
+
+
+def test_settings_are_what_the_host_reads():
+    assert list(inspect.signature(Gemini).parameters) == ["base_url", "key", "headers"]
+
+
+def test_entry_point_is_there():
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    (target,) = re.findall(r'^gemini = "(.+)"$', project, re.MULTILINE)
+    assert EntryPoint("gemini", target, "router.plugins").load() is Gemini
+
+
+def test_base_url_comes_from_setting_environment_or_google(monkeypatch):
+    assert sent(Gemini(key=KEY)).url.startswith(f"{BASE_URL}/models/")
+    monkeypatch.setenv("GEMINI_BASE_URL", "http://127.0.0.1:10/v1/")
+    assert sent(Gemini(key=KEY)).url.startswith("http://127.0.0.1:10/v1/models/")
+    provider = Gemini(base_url="http://127.0.0.1:11/", key=KEY)
+    assert sent(provider).url.startswith("http://127.0.0.1:11/models/")
+
+
+def test_base_url_that_is_wrong_is_refused_without_showing_it(monkeypatch):
+    url = "https://me:hunter2@host/v1"
+    with pytest.raises(ConfigError, match="base_url") as caught:
+        Gemini(base_url=url)
+    monkeypatch.setenv("GEMINI_BASE_URL", url)
+    error = Played(Gemini(key=KEY), b"{}", messages=QUESTION).error
+    assert type(error) is ConfigError
+    assert "hunter2" not in f"{caught.value}{error}"
+
+
+def test_key_comes_from_setting_or_the_first_variable_that_is_set(monkeypatch):
+    monkeypatch.setenv("GOOGLE_API_KEY", "second")
+    assert sent(Gemini()).headers["x-goog-api-key"] == Secret("second")
+    monkeypatch.setenv("GEMINI_API_KEY", "first")
+    assert sent(Gemini()).headers["x-goog-api-key"] == Secret("first")
+    assert sent(Gemini(key="given")).headers["x-goog-api-key"] == Secret("given")
+    assert sent(Gemini(key=Secret("given"))).headers["x-goog-api-key"] == Secret("given")
+
+
+def test_key_that_is_missing_is_named_when_a_call_starts(monkeypatch):
+    for variable in KEY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    provider = Gemini()
+    error = Played(provider, b"{}", messages=QUESTION).error
+    assert (type(error), error.code) == (AuthError, "missing_key")
+    assert "GEMINI_API_KEY" in error.message
+    assert provider.missing() == error.message
+    assert Gemini(key=KEY).missing() is None
+
+
+def test_key_that_no_header_can_carry_is_refused_without_showing_it():
+    with pytest.raises(ConfigError, match="the key of gemini") as caught:
+        Gemini(key="line\nfeed")
+    assert "line\nfeed" not in str(caught.value)
+
+
+def test_headers_of_the_settings_are_sent():
+    assert sent(Gemini(key=KEY, headers={"x-goog-user-project": "p"})).headers == {
+        "x-goog-user-project": "p",
+        "x-goog-api-key": Secret(KEY),
+    }
+
+
+def test_key_is_nowhere_to_be_seen():
+    played = Played(Gemini(key=KEY), b"<", status=401, messages=QUESTION)
+    shown = [repr(played.request), played.request.url, repr(played.request.headers)]
+    shown += [repr(Gemini(key=KEY)), repr(vars(Gemini(key=KEY))), str(played.error)]
+    lines = traceback.TracebackException.from_exception(played.error, capture_locals=True).format()
+    assert type(played.error) is AuthError
+    assert KEY not in "".join([*shown, *lines])
+
+
+# -- through both routers, over sockets
+
+
+@pytest.fixture(params=["sync", "async"])
+def caller(request):
+    return partial(Caller(request.param), router={"clock": Clock()})
+
+
+class Service(LoopbackServer):
+    """Gives these answers in turn: replies, or a status with an error."""
+
+    def __init__(self, *answers):
+        super().__init__()
+        self.answers = list(answers)
+
+    def handle(self, request):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Reply):
+            return answer
+        stream = "streamGenerateContent" in request.path
+        headers = (("content-type", "text/event-stream" if stream else "application/json"),)
+        return Reply(200, headers, body_of(answer, stream=stream))
+
+    @property
+    def provider(self):
+        return Gemini(base_url=f"{self.url}/v1beta", key=KEY)
+
+
+def failure(code, word, *details):
+    error = {"code": code, "message": "It is so.", "status": word, "details": list(details)}
+    return Reply.json(code, {"error": error})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_call_reaches_the_service_whole(caller, stream):
+    with Service(WHOLE) as service:
+        result = caller(
+            [service.provider],
+            MODEL,
+            [{"role": "user", "content": "Hi"}],
+            stream=stream,
+            max_tokens=3,
+            extra_body={"generationConfig": {"mood": "sunny"}, "safetySettings": []},
+        )
+        (request,) = service.requests
+    method = "streamGenerateContent" if stream else "generateContent"
+    assert request.path == f"/v1beta/models/gemini-3.5-flash:{method}"
+    assert request.query == ("alt=sse" if stream else "")
+    assert request.headers["x-goog-api-key"] == KEY
+    assert request.json() == {
+        "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
+        "generationConfig": {"maxOutputTokens": 3, "mood": "sunny"},
+        "safetySettings": [],
+    }
+    completion = result.completion
+    assert (completion.text, completion.finish_reason) == ("Hello", "stop")
+    assert completion.model == "gemini-3.5-flash-001"
+    assert completion.trace.attempts[0].usage.total_tokens == 18
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_conversation_with_tools_and_reasoning_goes_on(caller, stream):
+    parts = [
+        text("Hm.", thought=True, thoughtSignature="s1"),
+        text("Wait."),
+        called("weather", {"city": "Gent"}, seal="s2"),
+        called("weather", {"city": "Luik"}),
+    ]
+    messages = [{"role": "user", "content": "Where is the sun?"}]
+    with Service(reply(*parts, finish="STOP"), WHOLE) as service:
+        first = caller([service.provider], MODEL, messages, stream=stream, tools=[WEATHER])
+        asking = first.completion
+        assert asking.finish_reason == "tool_calls"
+        assert [call.parsed()["city"] for call in asking.tool_calls] == ["Gent", "Luik"]
+        results = [
+            {"role": "tool", "tool_call_id": call.id, "content": json.dumps({"sun": number})}
+            for number, call in enumerate(asking.tool_calls)
+        ]
+        turn = [*messages, asking.to_message(), *reversed(results)]
+        last = caller([service.provider], MODEL, turn, stream=stream, tools=[WEATHER])
+        contents = service.requests[1].json()["contents"]
+    assert contents[1] == {"role": "model", "parts": parts}
+    answers = [part["functionResponse"] for part in contents[2]["parts"]]
+    assert answers == [{"name": "weather", "response": {"sun": n}} for n in (0, 1)]
+    assert last.completion.text == "Hello"
+
+
+def test_conversation_of_another_provider_is_taken_over(caller):
+    """Its seals stay with it; Gemini 3 takes the call, which it would refuse without a mark."""
+    other = {
+        "role": "assistant",
+        "content": "Wait.",
+        "origin": "elsewhere",
+        "reasoning_blocks": [{"text": "Hm.", "signature": "theirs"}],
+        "tool_calls": [
+            {
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": "weather", "arguments": "{}"},
+                "signature": "theirs",
+            }
+        ],
+    }
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "sun"}
+    with Service(WHOLE) as service:
+        messages = [{"role": "user", "content": "Well?"}, other, result]
+        told = caller([service.provider], MODEL, messages, tools=[WEATHER])
+        (_, turn, _) = service.requests[0].json()["contents"]
+    assert turn["parts"] == [
+        {"text": "Wait."},
+        {
+            "functionCall": {"name": "weather", "args": {}, "id": "call_1"},
+            "thoughtSignature": UNSEALED,
+        },
+    ]
+    assert told.trace.attempts[0].left_out
+
+
+def cut(*pieces):
+    def body():
+        yield from pieces
+        raise Cut
+
+    return Reply(200, (("content-type", "text/event-stream"),), body())
+
+
+HELLO = events(reply(text("Hello")))
+DONE = events(reply(text("!"), finish="STOP"))
+
+
+def test_stream_that_is_cut_is_no_answer(caller):
+    with Service(cut(HELLO[:-30])) as service:
+        result = caller([service.provider], MODEL, stream=True, policy={"attempts": 1})
+    assert type(result.error) is ConnectionLost
+    with Service(cut(HELLO)) as service:
+        result = caller([service.provider], MODEL, stream=True, policy={"attempts": 1})
+    assert type(result.error) is StreamInterrupted
+    assert result.error.partial.text == "Hello"
+
+
+def test_stream_that_ends_politely_without_a_finish_reason_is_no_answer(caller):
+    with Service(Reply(200, (), HELLO)) as service:
+        result = caller([service.provider], MODEL, stream=True, policy={"attempts": 1})
+    assert type(result.error.cause) is ConnectionLost
+    assert result.error.cause.code == "truncated"
+
+
+def test_stream_that_is_cut_behind_its_finish_reason_is_whole(caller):
+    with Service(cut(HELLO, DONE)) as service:
+        completion = caller([service.provider], MODEL, stream=True).completion
+    assert (completion.text, completion.finish_reason) == ("Hello!", "stop")
+
+
+def test_rate_limit_is_waited_for_as_long_as_the_service_says(caller):
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "80ms"}
+    with Service(failure(429, "RESOURCE_EXHAUSTED", info), WHOLE) as service:
+        result = caller([service.provider], MODEL)
+    first, second = result.trace.attempts
+    assert (type(first.error), first.error.retry_after) == (RateLimited, 0.08)
+    assert second.started_ms - first.started_ms >= 80
+
+
+def test_quota_of_a_day_is_not_waited_for(caller):
+    violation = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}
+    details = [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37s"},
+    ]
+    with Service(failure(429, "RESOURCE_EXHAUSTED", *details)) as service:
+        result = caller([service.provider], MODEL)
+    assert type(result.error) is QuotaExhausted
+    assert len(result.trace.attempts) == 1
+
+
+def test_key_is_in_no_error_and_no_log_of_a_refused_call(caller, caplog):
+    caplog.set_level(0)
+    error = {"code": 403, "status": "PERMISSION_DENIED", "message": f"{KEY} may not do this."}
+    with Service(Reply.json(403, {"error": error})) as service:
+        result = caller([service.provider], MODEL)
+    assert type(result.error) is PermissionDenied
+    assert "may not do this" in str(result.error)
+    lines = traceback.TracebackException.from_exception(result.error, capture_locals=True).format()
+    assert KEY not in "".join([*lines, caplog.text])
+
+
+# -- the page of docs
+
+PAGE = Path(__file__).parents[2] / "docs" / "gemini.md"
+
+
+def test_page_has_the_addresses_and_variables():
+    text = PAGE.read_text()
+    assert f"`{BASE_URL}`" in text
+    for name in (URL_VARIABLE, *KEY_VARIABLES):
+        assert f"`{name}`" in text
+
+
+def test_page_has_every_parameter():
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (tuning|feature) \|", PAGE.read_text(), re.MULTILINE)
+    parameters = read_signature(Gemini().create_completion, "providers.gemini")
+    assert rows == [(each.name, each.kind.value) for each in parameters]
+
+
+def test_page_has_the_budgets_of_every_effort():
+    rows = re.findall(r"^\| `(\w+)`.* \| ([\d,]+)[ |]", PAGE.read_text(), re.MULTILINE)
+    assert {name: int(budget.replace(",", "")) for name, budget in rows} == BUDGETS
