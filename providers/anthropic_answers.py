@@ -33,30 +33,19 @@ ALIVE = Chunk()
 
 
 class Kind(Struct):
-    """What every event and every block has; an error may come without a type."""
+    """What every block has."""
+
+    type: str
+
+
+class Told(Struct):
+    """An event, as far as its kind is known; an error may come without a type."""
 
     type: str = ""
+    index: int = -1
+    content_block: Raw = Raw()
+    delta: Raw = Raw()
     error: Any = None
-
-
-class BlockStart(Struct):
-    """`content_block_start`."""
-
-    index: int
-    content_block: Raw
-
-
-class BlockDelta(Struct):
-    """`content_block_delta`."""
-
-    index: int
-    delta: Raw
-
-
-class BlockStop(Struct):
-    """`content_block_stop`."""
-
-    index: int
 
 
 class Stop(Struct):
@@ -127,14 +116,14 @@ class Reader:
         self._usage: dict[str, Any] = {}
         self._stop = Stop()
         self._began = False
-        self._readers: dict[str, Callable[[bytes], list[Piece]]] = {
+        self._readers: dict[str, Callable[[Told, bytes], list[Piece]]] = {
             "message_start": self._message_start,
             "content_block_start": self._block_start,
             "content_block_delta": self._block_delta,
             "content_block_stop": self._block_stop,
             "message_delta": self._message_delta,
             "message_stop": self._message_stop,
-            "ping": lambda _: [ALIVE],
+            "ping": lambda *_: [],
         }
         self.done = False
 
@@ -162,13 +151,13 @@ class Reader:
         data = event.data
         if not data:
             return (ALIVE,)
-        kind: Kind = decode_json(data, Kind)
-        if kind.error is not None:
+        told: Told = decode_json(data, Told)
+        if told.error is not None:
             raise _error(decode_json(data))
-        read = self._readers.get(kind.type)
+        read = self._readers.get(told.type)
         if read is None:
             return (Chunk(raw=decode_json(data)),)
-        return read(data) or (ALIVE,)
+        return read(told, data) or (ALIVE,)
 
     def end(self) -> None:
         """Take note that the stream has ended.
@@ -179,35 +168,32 @@ class Reader:
         if not self._began:
             raise ProtocolError("a body that is no stream of events")
 
-    def _message_start(self, data: bytes) -> list[Piece]:
+    def _message_start(self, told: Told, data: bytes) -> list[Piece]:
         start: MessageStart = decode_json(data, MessageStart)
         # One that goes on with a tool's run may begin with content, and even with its reason.
         self._stop = start.message
         return self._known(start.message)
 
-    def _block_start(self, data: bytes) -> list[Piece]:
-        start: BlockStart = decode_json(data, BlockStart)
-        return self._begin(start.index, bytes(start.content_block))
+    def _block_start(self, told: Told, data: bytes) -> list[Piece]:
+        return self._begin(told.index, bytes(told.content_block))
 
-    def _block_delta(self, data: bytes) -> list[Piece]:
-        delta: BlockDelta = decode_json(data, BlockDelta)
-        block = self._blocks.get(delta.index)
+    def _block_delta(self, told: Told, data: bytes) -> list[Piece]:
+        block = self._blocks.get(told.index)
         if block is None:
             raise ProtocolError("a piece of a block that did not begin")
-        return self._counted(block.take(bytes(delta.delta)))
+        return self._counted(block.take(bytes(told.delta)))
 
-    def _block_stop(self, data: bytes) -> list[Piece]:
-        stop: BlockStop = decode_json(data, BlockStop)
-        return self._end(stop.index) if stop.index in self._blocks else []
+    def _block_stop(self, told: Told, data: bytes) -> list[Piece]:
+        return self._end(told.index) if told.index in self._blocks else []
 
-    def _message_delta(self, data: bytes) -> list[Piece]:
+    def _message_delta(self, told: Told, data: bytes) -> list[Piece]:
         last: MessageDelta = decode_json(data, MessageDelta)
         if last.delta.stop_reason is not None:
             self._stop = last.delta
         usage = self._spent(last.usage)
         return [Chunk(usage=usage)] if usage is not None else []
 
-    def _message_stop(self, data: bytes) -> list[Piece]:
+    def _message_stop(self, told: Told, data: bytes) -> list[Piece]:
         self.done = True
         unended = [piece for index in list(self._blocks) for piece in self._end(index)]
         return [*unended, *self._stop.pieces()]
