@@ -97,12 +97,18 @@ class Cohere(WireProvider):
     open_models = True
     renames = NAMES
     models = (
-        Model(id="command-a-plus-05-2026", tools=True, structured_output=True, reasoning=True),
+        Model(
+            id="command-a-plus-05-2026",
+            inputs=("text", "image", "file"),
+            tools=True,
+            structured_output=True,
+            reasoning=True,
+        ),
         Model(
             id="command-a-03-2025",
             context_window=256_000,
             output_limit=8_000,
-            inputs=("text",),
+            inputs=("text", "file"),
             tools=True,
             structured_output=True,
             reasoning=False,
@@ -112,7 +118,7 @@ class Cohere(WireProvider):
             id="command-a-reasoning-08-2025",
             context_window=256_000,
             output_limit=32_000,
-            inputs=("text",),
+            inputs=("text", "file"),
             tools=True,
             structured_output=True,
             reasoning=True,
@@ -131,7 +137,7 @@ class Cohere(WireProvider):
             id="command-r7b-12-2024",
             context_window=128_000,
             output_limit=4_000,
-            inputs=("text",),
+            inputs=("text", "file"),
             tools=True,
             structured_output=True,
             reasoning=False,
