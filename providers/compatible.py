@@ -380,10 +380,10 @@ lmstudio = Row(
     dialect=(system_for_developer,),
 )
 
-ollama = Row(
-    name="ollama",
+ollama_openai = Row(
+    name="ollama-openai",  # `ollama` is its own wire, which can do more
     base_url="http://127.0.0.1:11434/v1",
-    url_variable="OLLAMA_BASE_URL",
+    url_variable="OLLAMA_OPENAI_BASE_URL",
     key_variables=("OLLAMA_API_KEY",),
     needs_key=False,
     without=("n", "logit_bias", "tool_choice", "parallel_tool_calls", "user", *_OPEN_SAMPLERS),

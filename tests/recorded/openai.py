@@ -22,7 +22,11 @@ from router import (
 HEADERS: tuple[str, ...] = ()
 
 ROWS = {row.name: row for row in vars(compatible).values() if isinstance(row, Row)}
-ROWS |= {"openai": openai, "moonshotai": compatible.moonshot}
+ROWS |= {
+    "openai": openai,
+    "moonshotai": compatible.moonshot,
+    "ollama": compatible.ollama_openai,
+}
 
 SERVED_BY = {
     "llm--tools-streaming-variant-a.0.json": "openrouter",
@@ -169,7 +173,7 @@ def differences(recording: Recording) -> dict[str, str]:
         )
     if body.get("tool_choice") == "any":
         found["tool_choice"] = "Mistral has two words for it, `any` and `required`"
-    if row is compatible.ollama and _has(body, "reasoning_content"):
+    if row is compatible.ollama_openai and _has(body, "reasoning_content"):
         found["messages.*.reasoning_content"] = (
             "it was sent under both names; Ollama reads the other"
         )
