@@ -30,6 +30,7 @@ from router.plan import Call, Planner, nobody, targets_of
 from router.plugins import PluginHost
 from router.policy import Policy
 from router.provider import Provider
+from router.refresh import ModelCache
 from router.report import Report
 from router.routes import Route, check_routes
 from router.rules import RULES, Rules
@@ -90,6 +91,7 @@ class BaseRouter:
         verify: bool | str = True,
         rules: Rules | None = None,
         tags: Mapping[str, Sequence[str]] | None = None,
+        model_cache: ModelCache | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
@@ -118,7 +120,8 @@ class BaseRouter:
         self._host.configure()
         if strict:
             self._host.load_all()
-        self._catalog = Catalog(self._host, order)
+        self._model_cache = model_cache
+        self._catalog = Catalog(self._host, order, model_cache)
         self._planner = Planner(self._catalog, tags or {})
         self._routes = check_routes(routes or {}, self._catalog, self._host)
 

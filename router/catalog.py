@@ -10,6 +10,7 @@ from router.errors import ConfigError, ModelNotFound
 from router.foreign import translate
 from router.parameters import Parameters, close_matches
 from router.plugins import PluginHost, Registered
+from router.refresh import ModelCache
 from router.types import Model, Target
 
 
@@ -19,10 +20,14 @@ class Catalog:
     Args:
         host: The plugins.
         order: Names of providers, best first: which of several that serve a bare name is meant.
+        cache: What the providers said that they serve, when they were asked.
     """
 
-    def __init__(self, host: PluginHost, order: Sequence[str] = ()) -> None:
+    def __init__(
+        self, host: PluginHost, order: Sequence[str] = (), cache: ModelCache | None = None
+    ) -> None:
         self._host = host
+        self._cache = cache
         self._known: dict[str, tuple[Registered, dict[str, Model]]] = {}
         self._order = {name: rank for rank, name in enumerate(order)}
         if unknown := {name for name in self._order if not host.knows(name)}:
@@ -104,6 +109,10 @@ class Catalog:
             return registered.parameters
         return registered.parameters.without(model.without, model.renames)
 
+    def forget(self) -> None:
+        """Look all models up again."""
+        self._known.clear()
+
     def _models(self, registered: Registered) -> dict[str, Model]:
         """All that is known of a provider's models, by id and alias; asked for once.
 
@@ -117,6 +126,9 @@ class Catalog:
             models = _read_models(registered)
         except Exception as error:  # a plugin may raise anything
             raise translate(error) from error
+        if self._cache is not None:
+            for model in self._cache.read(registered.name):
+                models[model.id] = _completed(models.get(model.id, model), model)
         self._known[registered.name] = (registered, models)
         return models
 

@@ -173,13 +173,13 @@ def _value(text: str) -> Any:
         return text
 
 
-def _open(config: Path | None, log: Output = "console", verbose: int = 0) -> Router:
+def _open(config: Path | None, log: Output = "console", verbose: int = 0, **given: Any) -> Router:
     """The router that the options describe, with its log on standard error."""
     from router.logging import configure
     from router.router import Router
 
     configure(log, level=LEVELS[min(verbose, len(LEVELS) - 1)])
-    return Router() if config is None else Router.from_config(config)
+    return Router(**given) if config is None else Router.from_config(config, **given)
 
 
 # -- chat
@@ -346,11 +346,25 @@ def _duration(milliseconds: float | None) -> str:
 
 @main.command()
 @click.argument("provider", required=False)
+@click.option("--refresh", is_flag=True, help="Ask the providers first, with your keys.")
 @_json_option
 @_config_option
-def models(provider: str | None, as_json: bool, config: Path | None) -> None:
-    """List the models, of one PROVIDER or of all."""
-    with _open(config) as router:
+@click.pass_context
+def models(
+    ctx: click.Context, provider: str | None, refresh: bool, as_json: bool, config: Path | None
+) -> None:
+    """List the models, of one PROVIDER or of all.
+
+    What providers answered to an earlier --refresh is listed too.
+    """
+    from router.refresh import ModelCache
+
+    failed = False
+    with _open(config, model_cache=ModelCache.default()) as router:
+        for each in router.refresh_models(provider) if refresh else ():
+            failed = failed or each.error is not None
+            told = each.error or f"{each.provider}: {len(each.models)} models"
+            click.echo(str(told), err=True)
         found = router.models(provider)
         open_providers = [
             each.name
@@ -359,10 +373,12 @@ def models(provider: str | None, as_json: bool, config: Path | None) -> None:
         ]
     if as_json:
         _write_json([_plain(model) for model in found])
-        return
-    rows = [_model_row(model) for model in found]
-    table.write(("model", "aliases", "context", "takes", "description"), rows, sys.stdout)
-    if open_providers:
+    else:
+        rows = [_model_row(model) for model in found]
+        table.write(("model", "aliases", "context", "takes", "description"), rows, sys.stdout)
+    if failed:
+        ctx.exit(1)
+    if open_providers and not as_json:
         click.echo(f"Other names are passed on by {', '.join(open_providers)}.", err=True)
 
 

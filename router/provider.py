@@ -266,6 +266,10 @@ class Provider:
 
     create_completion_async: Callable[..., AsyncIterator[str | Chunk]] | None = None
 
+    list_models: Callable[[], Generator[Any, Any, list[Model]]] | None = None
+    """Asks the service which models it serves, where it has such a list: a generator of steps
+    (whole requests alone) that returns them. For `router models --refresh`."""
+
     def known_models(self) -> Mapping[str, Model]:
         """What is known of models beyond those that are advertised, by id: from a catalogue.
 

@@ -27,6 +27,7 @@ from router.flow import (
 from router.limit import Limit
 from router.messages import Message, copied
 from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
+from router.refresh import Refreshed, ask
 from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
 
@@ -56,6 +57,7 @@ class Router(BaseRouter):
         verify: Whether certificates are verified, or the file or folder of those to trust.
         rules: Rows in place of those of the fault table, `router.rules.RULES`.
         tags: Tags by the name of a provider or target, beside a target's own, for `Policy.require`.
+        model_cache: Where the answers of `refresh_models` are kept, and read from.
         clock, draw, new_id, environ: Where time, random numbers in [0, 1), request ids and the
             environment come from.
 
@@ -162,6 +164,25 @@ class Router(BaseRouter):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def refresh_models(self, provider: str | None = None) -> list[Refreshed]:
+        """Ask the providers, or one of them, which models they serve now.
+
+        What they answer joins `models()`, and is kept in the `model_cache`, if there is one. One
+        that cannot be asked is told in its `Refreshed.error`, not raised.
+
+        Raises:
+            ModelNotFound: There is no such provider.
+            PluginError: Its plugin is broken or blocked.
+        """
+        asked = self._host.all() if provider is None else [self._catalog.provider(provider)]
+        able = [each for each in asked if provider or each.provider.list_models is not None]
+        found = [ask(each, self.transport, self.time) for each in able]
+        for each in found:
+            if each.error is None and self._model_cache is not None:
+                self._model_cache.keep(each.provider, each.models)
+        self._catalog.forget()
+        return found
 
     @property
     def chat(self) -> Chat:
