@@ -42,6 +42,9 @@ _OPEN_SAMPLERS = ("top_k", "min_p", "repetition_penalty")
 _LOGPROBS = ("logprobs", "top_logprobs")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
 
+_ONE_CHOICE = {"n": 1}
+_AT_ONCE = {"parallel_tool_calls": True}
+
 # -- services
 
 # alibabacloud.com, Model Studio, the OpenAI-compatible chat API and deep thinking.
@@ -78,7 +81,8 @@ cerebras = Row(
     base_url="https://api.cerebras.ai/v1",
     url_variable="CEREBRAS_BASE_URL",
     key_variables=("CEREBRAS_API_KEY",),
-    without=("n", "logit_bias", "parallel_tool_calls", *_PENALTIES, *_OPEN_SAMPLERS),
+    without=("logit_bias", *_PENALTIES, *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE | _AT_ONCE,
     renames={"max_tokens": "max_completion_tokens"},  # the name in its reference
     reasoning="reasoning",
     dialect=(system_for_developer,),
@@ -90,7 +94,8 @@ deepinfra = Row(
     base_url="https://api.deepinfra.com/v1/openai",
     url_variable="DEEPINFRA_BASE_URL",
     key_variables=("DEEPINFRA_API_KEY",),
-    without=("logit_bias", *_LOGPROBS, "parallel_tool_calls"),
+    without=("logit_bias", *_LOGPROBS),
+    only=_AT_ONCE,
     reasoning="reasoning_content",
     dialect=(system_for_developer,),
 )
@@ -104,7 +109,8 @@ deepseek = Row(
         Model(id="deepseek-v4-flash", inputs=("text",), tools=True, reasoning=True),
         Model(id="deepseek-v4-pro", inputs=("text",), tools=True, reasoning=True),
     ),
-    without=("n", "seed", "logit_bias", "parallel_tool_calls", "user", *_OPEN_SAMPLERS),
+    without=("seed", "logit_bias", "user", *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE | _AT_ONCE,
     reasoning="reasoning_content",
     # Its guides: thinking mode has a switch and three efforts; a format is text or json_object.
     dialect=(system_for_developer, reasoning_of_calls, effort_with_switch, schema_in_words),
@@ -127,9 +133,10 @@ github = Row(
     url_variable="GITHUB_MODELS_BASE_URL",
     key_variables=("GITHUB_MODELS_TOKEN", "GITHUB_TOKEN"),
     without=(
-        *("n", "logit_bias", *_LOGPROBS, "parallel_tool_calls", "user", "reasoning_effort"),
+        *("logit_bias", *_LOGPROBS, "user", "reasoning_effort"),
         *_OPEN_SAMPLERS,
     ),
+    only=_ONE_CHOICE | _AT_ONCE,
     dialect=(system_for_developer,),
 )
 
@@ -176,7 +183,8 @@ groq = Row(
             reasoning=True,
         ),
     ),
-    without=("n", "logit_bias", *_LOGPROBS, *_OPEN_SAMPLERS),
+    without=("logit_bias", *_LOGPROBS, *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE,
     renames={"max_tokens": "max_completion_tokens"},  # the old name is deprecated there too
     reasoning="reasoning",
     dialect=(system_for_developer,),
@@ -188,7 +196,8 @@ h2ogpte = Row(
     base_url="",
     url_variable="H2OGPTE_BASE_URL",
     key_variables=("H2OGPTE_API_KEY",),  # the name that its own client reads
-    without=("n", "logit_bias", *_LOGPROBS, *_OPEN_SAMPLERS),
+    without=("logit_bias", *_LOGPROBS, *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE,
     dialect=(system_for_developer,),
 )
 
@@ -198,7 +207,8 @@ huggingface = Row(
     base_url="https://router.huggingface.co/v1",
     url_variable="HF_BASE_URL",
     key_variables=("HF_TOKEN",),  # what all of its clients read
-    without=("n", "logit_bias", "parallel_tool_calls", "user", *_OPEN_SAMPLERS),
+    without=("logit_bias", "user", *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE | _AT_ONCE,
     dialect=(system_for_developer,),
 )
 
@@ -221,7 +231,8 @@ moonshot = Row(
     base_url="https://api.moonshot.ai/v1",
     url_variable="MOONSHOT_BASE_URL",
     key_variables=("MOONSHOT_API_KEY",),
-    without=("seed", "logit_bias", "parallel_tool_calls", "user", *_OPEN_SAMPLERS),
+    without=("seed", "logit_bias", "user", *_OPEN_SAMPLERS),
+    only=_AT_ONCE,
     renames={"max_tokens": "max_completion_tokens"},  # the name in its reference
     reasoning="reasoning_content",
     dialect=(system_for_developer, reasoning_of_calls, effort_with_switch),
@@ -233,7 +244,8 @@ nvidia = Row(
     base_url="https://integrate.api.nvidia.com/v1",
     url_variable="NVIDIA_BASE_URL",
     key_variables=("NVIDIA_API_KEY",),
-    without=("n", "user"),
+    without=("user",),
+    only=_ONE_CHOICE,
     dialect=(system_for_developer, effort_for_template),
 )
 
@@ -243,7 +255,7 @@ openrouter = Row(
     url_variable="OPENROUTER_BASE_URL",
     key_variables=("OPENROUTER_API_KEY",),
     models=(Model(id="openrouter/auto", description="Chosen by the service for each prompt."),),
-    without=("n",),
+    only=_ONE_CHOICE,
     lenient_done=True,  # some providers behind it give no finish reason
     reasoning="reasoning_details",
     cache_markers=True,  # for the models of Anthropic and Google behind it
@@ -276,7 +288,8 @@ together = Row(
     base_url="https://api.together.ai/v1",
     url_variable="TOGETHER_BASE_URL",
     key_variables=("TOGETHER_API_KEY",),
-    without=("parallel_tool_calls", "user"),
+    without=("user",),
+    only=_AT_ONCE,
     reasoning="reasoning",
     dialect=(system_for_developer, logprobs_as_number, no_effort_as_reasoning),
 )
@@ -287,7 +300,8 @@ vercel = Row(
     base_url="https://ai-gateway.vercel.sh/v1",
     url_variable="AI_GATEWAY_BASE_URL",
     key_variables=("AI_GATEWAY_API_KEY",),
-    without=("n", "logit_bias", *_LOGPROBS, "parallel_tool_calls", *_OPEN_SAMPLERS),
+    without=("logit_bias", *_LOGPROBS, *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE | _AT_ONCE,
     reasoning="reasoning_details",
     cache_markers=True,
     dialect=(effort_as_reasoning,),
@@ -310,9 +324,10 @@ zai = Row(
     url_variable="ZAI_BASE_URL",
     key_variables=("ZAI_API_KEY",),
     without=(
-        *("n", "seed", "logit_bias", *_LOGPROBS, *_PENALTIES, "parallel_tool_calls"),
+        *("seed", "logit_bias", *_LOGPROBS, *_PENALTIES),
         *_OPEN_SAMPLERS,
     ),
+    only=_ONE_CHOICE | _AT_ONCE,
     renames={"user": "user_id"},
     stream_usage=False,  # it tells a stream's usage unasked
     reasoning="reasoning_content",
@@ -347,9 +362,10 @@ h2ogpt = Row(
     key_variables=("H2OGPT_OPENAI_API_KEY",),  # the server's own name for it
     needs_key=False,
     without=(
-        *("n", "logit_bias", "logprobs", "top_logprobs", "reasoning_effort"),
+        *("logit_bias", "logprobs", "top_logprobs", "reasoning_effort"),
         *("tools", "tool_choice", "parallel_tool_calls"),
     ),
+    only=_ONE_CHOICE,
     stream_usage=False,
     hides_failures=True,
     dialect=(system_for_developer, schema_as_guide),
@@ -374,7 +390,8 @@ lmstudio = Row(
     url_variable="LMSTUDIO_BASE_URL",
     key_variables=("LMSTUDIO_API_KEY",),
     needs_key=False,
-    without=("n", *_LOGPROBS, "parallel_tool_calls", "user", "min_p"),
+    without=(*_LOGPROBS, "user", "min_p"),
+    only=_ONE_CHOICE | _AT_ONCE,
     renames={"repetition_penalty": "repeat_penalty"},
     reasoning="reasoning_content",
     dialect=(system_for_developer,),
@@ -386,9 +403,10 @@ ollama_openai = Row(
     url_variable="OLLAMA_OPENAI_BASE_URL",
     key_variables=("OLLAMA_API_KEY",),
     needs_key=False,
-    without=("n", "logit_bias", "tool_choice", "parallel_tool_calls", "user", *_OPEN_SAMPLERS),
+    without=("logit_bias", "user", *_OPEN_SAMPLERS),
+    only=_ONE_CHOICE | _AT_ONCE,
     reasoning="reasoning",
-    dialect=(system_for_developer,),
+    dialect=(system_for_developer, tool_choice_is_auto),
 )
 
 vllm = Row(

@@ -26,6 +26,7 @@ from router import (
     ProtocolError,
     RouterError,
     Secret,
+    UnsupportedParameter,
     UpstreamError,
     WireProvider,
     decode_json,
@@ -72,6 +73,7 @@ class Row(Struct, frozen=True, kw_only=True):
         needs_key: Whether a call without a key is refused here, before anything is sent.
         models: Those that are known; it takes others too.
         without: Parameters of `OpenAI.create_completion` that it lacks.
+        only: Those that it lacks, but does as one value says: that one is taken, and not sent.
         renames: Those that it takes under another name.
         stream_usage: Whether it takes `stream_options`, and tells a stream's usage only then.
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
@@ -92,6 +94,7 @@ class Row(Struct, frozen=True, kw_only=True):
     needs_key: bool = True
     models: tuple[Model, ...] = ()
     without: tuple[str, ...] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
     renames: Mapping[str, str] = field(default_factory=dict)
     stream_usage: bool = True
     lenient_done: bool = False
@@ -197,6 +200,7 @@ class OpenAI(WireProvider):
             AuthError: No key is set, or the service refuses it.
             ConfigError: The environment's URL or key is malformed.
             ProtocolError: What came back is neither a completion nor an error of the service.
+            UnsupportedParameter: The service has no way to do what a value asks for.
             RouterError: The service refused or failed: by its code for it, then by the status.
         """
         arguments = dict(locals())  # the signature alone lists what can be sent
@@ -264,13 +268,20 @@ class OpenAI(WireProvider):
         return f"{self.base_url}{path}{query}"
 
     def _body(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What is sent: the arguments that were given, as the service and the model have them."""
+        """What is sent: the arguments that were given, as the service and the model have them.
+
+        Raises:
+            UnsupportedParameter: The service has no way to do what a value asks for.
+        """
         row = self._row
         body = {
             name: value
             for name, value in arguments.items()
             if value is not None and name not in ("self", "stream")
         }
+        for name, value in row.only.items():
+            if body.pop(name, value) != value:
+                raise UnsupportedParameter(f"{self.name} takes no {name} but {value!r}")
         body["messages"] = [sent_message(message, row.reasoning) for message in body["messages"]]
         if not row.cache_markers:
             drop_cache_markers(body)

@@ -164,8 +164,19 @@ def test_model_with_a_slash_reaches_its_service_by_its_whole_name():
 def test_feature_that_a_row_lacks_is_refused_before_anything_is_sent():
     with Router() as r:
         r.register(compatible.groq("http://127.0.0.1:9", KEY), replace=True)
-        with pytest.raises(UnsupportedParameter, match="'n'"):
-            r.create_completion("groq/llama-3.1-8b-instant", QUESTION, n=2)
+        with pytest.raises(UnsupportedParameter, match="'logprobs'"):
+            r.create_completion("groq/llama-3.1-8b-instant", QUESTION, logprobs=True)
+
+
+@each_row
+def test_row_takes_the_one_value_that_it_acts_by_and_refuses_others(row):
+    """Much code passes n=1, which nobody needs to be told."""
+    for name, value in row.only.items():
+        assert asked(row, **{name: value}) == asked(row)
+        provider = row(base_url="http://127.0.0.1:9", key=KEY)
+        error = Played(provider, sse(HELLO, STOP), **{name: 2 if name == "n" else False}).error
+        assert type(error) is UnsupportedParameter
+        assert name in error.message
 
 
 # -- one by one

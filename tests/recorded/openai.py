@@ -88,8 +88,6 @@ def neutral(
         parameters["tool_choice"] = "required"
     if extra:
         parameters["extra_body"] = extra
-    if parameters.get("n") == 1:
-        del parameters["n"]
     return [_neutral_message(message) for message in body["messages"]], parameters
 
 
