@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import Distribution, EntryPoint
 from typing import Literal
 
@@ -137,7 +138,11 @@ def _installed() -> Iterable[Installed]:
         found = importlib.metadata.entry_points(group=GROUP)
     except (TypeError, ValueError):  # what malformed and undecodable entry points raise
         return _one_by_one()
-    return [Installed(info=_info(entry_point), entry_point=entry_point) for entry_point in found]
+    identity = cache(_identity)  # one distribution may have many, and its metadata is long
+    return [
+        Installed(info=_info(entry_point, *identity(entry_point.dist)), entry_point=entry_point)
+        for entry_point in found
+    ]
 
 
 def _one_by_one() -> Iterator[Installed]:
@@ -158,15 +163,14 @@ def _one_by_one() -> Iterator[Installed]:
             yield Installed(info=info)
             continue
         for entry_point in entry_points:
-            yield Installed(info=_info(entry_point), entry_point=entry_point)
+            yield Installed(info=_info(entry_point, name, version), entry_point=entry_point)
 
 
-def _info(entry_point: EntryPoint) -> PluginInfo:
-    name, version = _identity(entry_point.dist)
+def _info(entry_point: EntryPoint, distribution: str, version: str) -> PluginInfo:
     return PluginInfo(
         name=entry_point.name,
         status="available",
-        distribution=name,
+        distribution=distribution,
         version=version,
         value=entry_point.value,
     )

@@ -64,6 +64,7 @@ class PluginHost:
         self._entry_points: dict[str, tuple[PluginInfo, EntryPoint]] = {}
         self._providers: dict[str, Registered] = {}
         self._accepted: list[Registered] = []
+        self._signatures: dict[Any, Parameters] = {}
         for found in discover(selection):
             self._infos.append(found.info)
             if found.info.status == "failed":
@@ -252,7 +253,7 @@ class PluginHost:
         """Check a plugin and read its providers; it counts for nothing yet."""
         settings = self._settings.get(info.name, {})
         registered = [
-            _check(provider, info) for provider in self._providers_of(plugin, info, settings)
+            self._check(provider, info) for provider in self._providers_of(plugin, info, settings)
         ]
         names = [each.name for each in registered]
         if len(set(names)) < len(names):
@@ -293,6 +294,27 @@ class PluginHost:
                 "register() with replace=True takes the place of a plugin of that name, and "
                 f'Router(settings={{"{name}": ...}}) gives settings to the one that is there'
             )
+
+    def _check(self, provider: Any, info: PluginInfo) -> Registered:
+        """Accept a provider, or say which part of the contract it breaks."""
+        if not isinstance(provider, Provider):
+            raise PluginError(f"{type(provider).__name__} is no Provider")
+        check_name(getattr(provider, "name", None))
+        models = _models_of(provider)
+        parameters = self._signature(provider).without(provider.without, provider.renames)
+        for model in models:
+            parameters.without(model.without, model.renames)
+        return Registered(provider=provider, plugin=info, parameters=parameters, models=models)
+
+    def _signature(self, provider: Provider) -> Parameters:
+        """What its function takes: read once for all that share a method, as rows of a wire do."""
+        function = provider.create_completion
+        owner = getattr(function, "__module__", type(provider).__module__)
+        if not inspect.ismethod(function):
+            return read_signature(function, owner)
+        if function.__func__ not in self._signatures:
+            self._signatures[function.__func__] = read_signature(function, owner)
+        return self._signatures[function.__func__]
 
     def _providers_of(
         self, plugin: Any, info: PluginInfo, settings: Mapping[str, Any]
@@ -390,21 +412,6 @@ def _check_hook(caller: pluggy.HookCaller, implementation: pluggy.HookImpl) -> N
         raise PluginError(f"it wraps {caller.name}: hooks are called one by one, unwrapped")
     if inspect.iscoroutinefunction(implementation.function):
         raise PluginError(f"its {caller.name} is async: hooks are called in the thread of the call")
-
-
-def _check(provider: Any, info: PluginInfo) -> Registered:
-    """Accept a provider, or say which part of the contract it breaks."""
-    if not isinstance(provider, Provider):
-        raise PluginError(f"{type(provider).__name__} is no Provider")
-    check_name(getattr(provider, "name", None))
-    models = _models_of(provider)
-    owner = getattr(provider.create_completion, "__module__", type(provider).__module__)
-    parameters = read_signature(provider.create_completion, owner).without(
-        provider.without, provider.renames
-    )
-    for model in models:
-        parameters.without(model.without, model.renames)
-    return Registered(provider=provider, plugin=info, parameters=parameters, models=models)
 
 
 def _models_of(provider: Provider) -> tuple[Model, ...]:

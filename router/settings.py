@@ -38,7 +38,7 @@ def _faults(factory: Callable[..., Any], settings: Mapping[str, Any], name: str)
         for each in parameters
         if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
     }
-    hints = _hints(factory)
+    hints = _hints(factory) if settings else {}
     faults = [] if takes_any else _unknown(settings, known, name)
     for key, parameter in known.items():
         if key not in settings:
