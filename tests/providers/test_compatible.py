@@ -492,21 +492,61 @@ def test_h2ogpt_hides_its_failures_behind_a_400():
 PAGE = Path(__file__).parents[2] / "docs" / "openai.md"
 
 
+def table(header):
+    """The rows of the page's table that begins so, as lists of cells without their backquotes."""
+    lines = PAGE.read_text().partition(f"{header}\n")[2].partition("\n\n")[0].splitlines()
+    return [re.split(r" ?\| ?", line.strip("|").replace("`", "").strip()) for line in lines[1:]]
+
+
+def listed(names):
+    return ", ".join(names)
+
+
 def test_page_has_every_service_with_its_variables():
-    rows = re.findall(
-        r"^\| `(.+)` \| `(http.+)` \| `(.+)` \| `(\w+)`", PAGE.read_text(), re.MULTILINE
+    expected = []
+    for row in ROWS:
+        keys = " or ".join(row.key_variables) + ("" if row.needs_key else ", or none")
+        expected.append([row.name, row.base_url or "none", row.url_variable, keys])
+    assert table("| provider | its address unless set otherwise | address from | key from |") == (
+        expected
     )
-    assert rows == [(r.name, r.base_url, r.url_variable, *r.key_variables) for r in ROWS]
 
 
-def test_page_has_every_parameter_and_the_services_that_lack_it():
-    rows = re.findall(
-        r"^\| `(\w+)` \| .+ \| (tuning|feature) \| (.*)\|$", PAGE.read_text(), re.MULTILINE
-    )
+def test_page_has_every_parameter():
     parameters = read_signature(openai().create_completion, "providers.openai")
-    assert rows == [(each.name, each.kind.value, lacking(each.name)) for each in parameters]
+    shown = [(name, kind) for name, _, kind in table("| name | type | |")]
+    assert shown == [(each.name, each.kind.value) for each in parameters]
 
 
-def lacking(parameter):
-    names = [f"`{row.name}`" for row in ROWS if parameter in row.without]
-    return f"{', '.join(names)} " if names else ""
+def test_page_says_what_every_service_lacks():
+    expected = [
+        [
+            row.name,
+            listed(row.without),
+            listed(f"{name}={value}" for name, value in row.only.items()),
+            listed(row.renames.values()),
+        ]
+        for row in ROWS
+    ]
+    assert table("| provider | lacks | takes only | under another name |") == expected
+
+
+def test_page_says_where_reasoning_and_effort_go():
+    page = " ".join(PAGE.read_text().split())
+    for place in ("reasoning_content", "reasoning", "reasoning_details"):
+        names = {row.name for row in ROWS if row.reasoning == place}
+        told = re.search(rf"as `{place}`(?: with their seals)? \(([^)]*)\)", page)[1]
+        assert set(told.replace("`", "").split(", ")) == names
+    knobs = [row[0].split(", ") for row in table("| provider | what is sent |")]
+    by_dialect = {}
+    for row in ROWS:
+        for dialect in row.dialect:
+            if "effort" in dialect.__name__:
+                by_dialect.setdefault(dialect, set()).add(row.name)
+    assert sorted(map(sorted, by_dialect.values())) == sorted(map(sorted, knobs[:-1]))
+
+
+def test_page_says_who_takes_cache_markers():
+    page = " ".join(PAGE.read_text().split())
+    told = re.search(r"`cache_control` goes to (.*?), and is left out", page)[1]
+    assert set(re.findall(r"`(.*?)`", told)) == {row.name for row in ROWS if row.cache_markers}
