@@ -188,8 +188,9 @@ def _interleaved(message: Message) -> list[Block]:
     blocks: list[Block] = []
     told = 0
     for block, at in sealed:
-        blocks += [*_content(text[told:at]), block]
-        told = max(told, at)
+        place = max(told, at)
+        blocks += [*_content(text[told:place]), block]
+        told = place
     return [*blocks, *_content(text[told:])]
 
 
