@@ -19,7 +19,6 @@ from emulators.messages import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.anthropic_answers import FINISH_REASONS
 from router import (
     Chunk,
     Message,
@@ -322,7 +321,19 @@ def test_usage_of_a_stream_that_is_cut_is_what_was_told_so_far():
 # -- the end
 
 
-@pytest.mark.parametrize(("native", "finish"), [*FINISH_REASONS.items(), ("compaction", "other")])
+FINISHES = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+    "pause_turn": "other",
+    "a_reason_to_come": "other",
+}
+
+
+@pytest.mark.parametrize(("native", "finish"), FINISHES.items())
 @pytest.mark.parametrize("streamed", [False, True])
 def test_finish_reason_keeps_the_wires_word(native, finish, streamed):
     body = (stream if streamed else whole)(text("Hi"), stop=native)
