@@ -113,7 +113,7 @@ def _span(segment: Segment, text: str) -> tuple[int | None, int | None]:
         return None, None
     encoded = text.encode()
     start, end = (
-        len(encoded[: max(place or 0, 0)].decode("utf-8", "ignore"))
+        len(encoded[: place or 0].decode("utf-8", "ignore"))
         for place in (segment.start_index, segment.end_index)
     )
     if segment.text is None or text[start:end] == segment.text:

@@ -119,6 +119,11 @@ def test_text_comes_as_str_as_soon_as_it_is_there():
     assert [piece for piece in pieces if isinstance(piece, str)] == ["Hello", " there"]
 
 
+def test_id_and_model_are_told_once():
+    pieces = [piece for piece in played(STREAMS["plain"]).pieces if isinstance(piece, Chunk)]
+    assert [(p.id, p.model) for p in pieces if p.id or p.model] == [("r-1", "gemini-3.5-flash-001")]
+
+
 def test_comment_is_a_sign_of_life():
     assert played(STREAMS["comments"]).pieces[0] == Chunk()
 
@@ -238,6 +243,12 @@ def test_calls_of_an_answer_without_an_id_have_one_all_the_same():
     ids = [call.id for call in (*unnamed(), *unnamed())]
     assert len(set(ids)) == 4
     assert all(each.startswith(MADE) for each in ids)
+
+
+def test_call_without_arguments_has_an_empty_object():
+    nothing = {"functionCall": {"name": "sun", "args": None}}
+    calls = whole(reply(called("sea"), nothing, finish="STOP")).tool_calls
+    assert [call.arguments for call in calls] == ["{}", "{}"]
 
 
 def piece(path, going_on=True, **value):

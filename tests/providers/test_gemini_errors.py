@@ -167,6 +167,11 @@ def test_quota_of_a_day_does_not_say_when_that_of_a_minute_is_back():
     assert refused(said("RESOURCE_EXHAUSTED", "No.", A_DAY, wait("7200s"))).retry_after == 7200
 
 
+def test_long_wait_for_another_reason_is_no_quota():
+    error = refused(said("UNAVAILABLE", "No.", wait("301s")))
+    assert (type(error), error.retry_after) == (Overloaded, 301)
+
+
 def test_key_that_is_refused_is_told_in_our_own_words():
     error = refused(said("INVALID_ARGUMENT", f"API key not valid: {KEY}"))
     assert "GEMINI_API_KEY" in error.message
@@ -192,6 +197,12 @@ def test_word_stands_for_a_status_where_there_is_no_number():
         error = Problem.of({"status": word, "message": "No."}).error()
         assert error.status == status
     assert type(Problem.of({"message": "No."}).error()) is UpstreamError
+
+
+def test_number_of_an_error_in_a_stream_stands_for_its_status():
+    stream = b'data: {"error": {"code": 503, "message": "No."}}\n\n'
+    error = Played(Gemini(key=KEY), stream, messages=QUESTION).error
+    assert (type(error), error.status, error.code) == (Overloaded, 503, "503")
 
 
 NAMES = "code message status details reason violations quotaId metadata quota_limit retryDelay"
