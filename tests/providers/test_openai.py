@@ -6,10 +6,11 @@ import json
 import traceback
 
 import pytest
-from emulators.chat import QUESTION, Played, chunk, message, sse
+from emulators.chat import QUESTION, Played, call, chunk, delta, message, sse
 from emulators.llamacpp import SLOTS, WINDOW
 from emulators.loopback import LoopbackServer, Reply
 
+from providers import compatible
 from providers.openai import Row, openai
 from router import (
     AsyncRouter,
@@ -19,9 +20,11 @@ from router import (
     ConnectionLost,
     ContextOverflow,
     Kind,
+    Message,
     Model,
     PermissionDenied,
     ProtocolError,
+    Reasoning,
     Router,
     Secret,
 )
@@ -199,6 +202,14 @@ def test_key_that_no_header_can_carry_is_refused_without_showing_it(key, monkeyp
     assert not key.strip() or key not in str(caught.value)
 
 
+def test_path_and_query_come_from_settings_or_row():
+    assert sent(ROW(key=KEY)).url == "http://127.0.0.1:9/v1/chat/completions"
+    provider = ROW(key=KEY, path="/models/{model}/chat", query={"api-version": "1 2"})
+    assert (
+        sent(provider, model="a/b").url == "http://127.0.0.1:9/v1/models/a%2Fb/chat?api-version=1+2"
+    )
+
+
 def test_headers_of_the_settings_are_sent():
     provider = ROW(key=KEY, headers={"OpenAI-Organization": "org-1"})
     assert sent(provider).headers["OpenAI-Organization"] == "org-1"
@@ -319,6 +330,63 @@ def test_conversation_with_tools_goes_out_as_it_was_written(ask):
         assert service.requests[0].json()["messages"] == conversation
 
 
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+THOUGHT = {"type": "reasoning.text", "text": "Look at it.", "format": "x", "index": 0}
+SEALED = {**THOUGHT, "signature": "seal"}
+
+THINKING = {
+    "deepseek": ({"reasoning_content": "Look at it."}, {"reasoning_content": "Look at it."}),
+    "groq": ({"reasoning": "Look at it."}, {"reasoning": "Look at it."}),
+    "openrouter": (
+        {"reasoning": "Look at it.", "reasoning_details": [SEALED]},
+        {"reasoning_details": [SEALED]},
+    ),
+    "mistral": (
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Look at it."}]}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Look at it."}]}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", THINKING)
+def test_conversation_with_tools_and_reasoning_comes_back_usable(ask, name, stream):
+    """The answer's message and the tool's result are the next turn, as the service wants them."""
+    said, wanted = THINKING[name]
+    called = call(0, "aB3dE6gH9", name="clock", arguments="{}")
+    whole = chunk(message("tool_calls", **{"content": None, **said}, tool_calls=[called]))
+    events = [chunk(delta(**said)), chunk(delta("tool_calls", tool_calls=[called]))]
+    with Service(sse(*events) if stream else json.dumps(whole).encode()) as service:
+        provider = getattr(compatible, name)(service.url, KEY)
+        first = ask(provider, stream=stream, tools=[CLOCK])
+        assert (first.reasoning, first.finish_reason) == ("Look at it.", "tool_calls")
+        (asked,) = first.tool_calls
+        result = {"role": "tool", "tool_call_id": asked.id, "content": "noon"}
+        turn = [*QUESTION, first.to_message(), result]
+        ask(provider, messages=turn, tools=[CLOCK], stream=stream)
+        assistant, tool = service.requests[1].json()["messages"][1:]
+    assert tool == result
+    (sent_call,) = assistant.pop("tool_calls")
+    assert sent_call["function"] == {"name": "clock", "arguments": "{}"}
+    assert sent_call["id"] == result["tool_call_id"]
+    assert assistant == {"role": "assistant", "content": None, **wanted}
+
+
+def test_reasoning_of_one_service_is_not_sent_to_another(ask):
+    thinking = Message(
+        role="assistant",
+        content="Hi",
+        reasoning=(Reasoning(text="Look at it.", signature="seal"),),
+        origin="openrouter",
+    )
+    with Service(ANSWER) as service:
+        completion = ask(
+            compatible.deepseek(service.url, KEY), messages=[*QUESTION, thinking, *QUESTION]
+        )
+        assert "Look at it." not in service.requests[0].body.decode()
+    assert completion.trace.attempts[0].left_out
+
+
 def test_stream_that_is_cut_is_no_answer(ask):
     cut = sse(chunk({"index": 0, "delta": {"content": ""}}), done=False)
     with Service(cut) as service, pytest.raises(ConnectionLost, match="finish reason"):
@@ -414,8 +482,9 @@ def test_real_server_gives_several_answers(complete, stream):
 
 def test_real_server_gives_log_probabilities(complete):
     completion = complete(logprobs=True, top_logprobs=2, max_tokens=3)
-    (choice,) = completion.raw["choices"]
-    assert [len(token["top_logprobs"]) for token in choice["logprobs"]["content"]] == [2, 2, 2]
+    (choice,) = completion.choices
+    assert [len(token["top_logprobs"]) for token in choice.logprobs] == [2, 2, 2]
+    assert "".join(token["token"] for token in choice.logprobs) == choice.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -13,6 +13,7 @@ from providers.openai_answers import FINISH_REASONS
 from router import (
     BadRequest,
     Chunk,
+    Citation,
     ContextOverflow,
     ModelNotFound,
     Overloaded,
@@ -143,6 +144,19 @@ def test_nothing_is_read_behind_done():
     assert played.read == 1
 
 
+CITED = {
+    "type": "url_citation",
+    "url_citation": {
+        "url": "https://example.org/sea",
+        "title": "The sea",
+        "start_index": 4,
+        "end_index": 7,
+        "content": "Wide.",
+    },
+}
+NOTED = {"type": "file_citation", "file_citation": {"file_id": "file-1"}}
+WRONG = {"type": "url_citation", "url_citation": {"url": 5}}
+
 # -- what an answer may be made of: (its stream, its whole message, what both come to)
 
 ANSWERS = {
@@ -179,6 +193,49 @@ ANSWERS = {
         [delta(refusal="I will"), delta(refusal=" not.")],
         message(refusal="I will not.", content=None),
         {"refusal": "I will not.", "text": ""},
+    ),
+    "reasoning in details alone": (
+        [
+            delta(reasoning_details=[{"type": "reasoning.summary", "summary": "H", "index": 0}]),
+            delta(reasoning_details=[{"type": "reasoning.summary", "summary": "m.", "index": 0}]),
+            delta(content="4"),
+        ],
+        message(
+            reasoning_details=[{"type": "reasoning.summary", "summary": "Hm.", "index": 0}],
+            content="4",
+        ),
+        {"reasoning": "Hm.", "text": "4", "reasoning_blocks": ()},
+    ),
+    "citations": (
+        [delta(content="The sea"), delta(content=" is wide.", annotations=[CITED, CITED, NOTED])],
+        message(content="The sea is wide.", annotations=[CITED, NOTED]),
+        {
+            "text": "The sea is wide.",
+            "citations": (
+                Citation(
+                    url="https://example.org/sea",
+                    title="The sea",
+                    start=4,
+                    end=7,
+                    quote="Wide.",
+                    raw=CITED,
+                ),
+                Citation(document="file-1", raw=NOTED),
+            ),
+        },
+    ),
+    "notes of shapes that nobody knows": (
+        [delta(content="4", annotations=[WRONG, 5], reasoning_details={"a": 1})],
+        message(content="4", annotations={"a": 1}, reasoning_details=[5]),
+        {"text": "4"},
+    ),
+    "function call of old": (
+        [
+            delta(function_call={"name": "clock", "arguments": "{"}),
+            delta(function_call={"arguments": "}"}),
+        ],
+        message(function_call={"name": "clock", "arguments": "{}"}),
+        {"tool_calls": (ToolCall(id="call_new1", name="clock", arguments="{}"),)},
     ),
     "tool call in pieces": (
         [
@@ -314,6 +371,25 @@ def test_answer_is_read_from_its_stream_and_from_its_whole(deltas, whole, expect
 def test_answer_does_not_depend_on_how_its_bytes_are_split(name, cuts):
     body = sse(*map(chunk, ANSWERS[name][0]), STOP)
     assert Played(counting(), split(body, cuts)).pieces == Played(counting(), body).pieces
+
+
+def test_id_that_was_made_for_a_tool_call_is_one_that_openai_takes():
+    """Its ids have at most 40 characters, and the conversation may go on there."""
+    body = sse(chunk(delta("tool_calls", tool_calls=[call(0, name="f", arguments="{}")])))
+    ids = {Played(PROVIDER, body).completion.tool_calls[0].id for _ in range(2)}
+    assert len(ids) == 2
+    assert all(len(id_) <= 40 for id_ in ids)
+
+
+def test_sources_beside_the_choices_may_be_of_any_shape():
+    for wrong in (5, "text", {"a": 1}, [5], [{"title": 5}]):
+        body = sse(chunk(delta(content="4"), citations=wrong, search_results=wrong), STOP)
+        assert Played(PROVIDER, body).completion.text == "4"
+
+
+def test_chunk_that_tells_the_usage_stays_reachable():
+    told = chunk(usage={"prompt_tokens": 1, "completion_tokens": 2, "cost": 0.25})
+    assert Played(PROVIDER, sse(HELLO, STOP, told)).completion.raw["usage"]["cost"] == 0.25
 
 
 def test_tool_call_with_arguments_that_are_no_json_comes_as_it_is():

@@ -76,6 +76,14 @@ ERRORS = [
     (403, {"message": "forbidden here"}, PermissionDenied, "403"),
     (400, [{"error": {"code": 400, "message": "No.", "status": "X"}}], BadRequest, "400"),
     (500, {"detail": {"error": {"message": "No.", "code": "slow_down"}}}, Overloaded, "slow_down"),
+    (400, {"error": {"code": "Arrearage", "message": "No."}}, QuotaExhausted, "Arrearage"),
+    (401, {"message": "No.", "code": "wrong_api_key"}, AuthError, "wrong_api_key"),
+    (400, {"error": {"code": "unknown_model", "message": "No."}}, ModelNotFound, "unknown_model"),
+    (413, {"error": {"code": "tokens_limit_reached", "message": "No."}}, ContextOverflow, None),
+    (400, said(message="Your request exceeded model token limit: 8192"), ContextOverflow, None),
+    (400, said(message="This model's maximum prompt length is 8"), ContextOverflow, None),
+    (400, said(message="Range of input length should be [1, 8]"), ContextOverflow, None),
+    (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 8"}, ContextOverflow, None),
 ]
 
 
