@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from msgspec import Meta
 
+from providers.catalogue import known_models
 from router import (
     FEATURE,
     TUNING,
@@ -31,6 +32,7 @@ from .gemini_requests import conversation, is_old, settings
 from .openai_parameters import (
     Logprobs,
     MaxTokens,
+    ParallelToolCalls,
     Penalty,
     ResponseFormat,
     Seed,
@@ -142,6 +144,7 @@ class Gemini(WireProvider):
         top_logprobs: TopLogprobs = None,
         tools: Tools = None,
         tool_choice: ToolChoice = None,
+        parallel_tool_calls: ParallelToolCalls = None,
         response_format: ResponseFormat = None,
         reasoning_effort: ReasoningEffort = None,
         include_thoughts: IncludeThoughts = None,
@@ -155,7 +158,8 @@ class Gemini(WireProvider):
             ContentFiltered: The service refuses the prompt.
             ProtocolError: What came back is neither an answer nor an error of the service.
             RouterError: The service refused or failed: by its word for it, then by the status.
-            UnsupportedParameter: `tool_choice` or `response_format` is of a kind that it lacks.
+            UnsupportedParameter: `tool_choice` or `response_format` is of a kind that it lacks,
+                or `parallel_tool_calls` is false.
         """
         given = {name: value for name, value in locals().items() if value is not None}
         response = yield HttpRequest(
@@ -184,6 +188,10 @@ class Gemini(WireProvider):
         if self._base_url is not None:
             return self._base_url
         return check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
+
+    def known_models(self) -> Mapping[str, Model]:
+        """What the shipped catalogue says of this service's models."""
+        return known_models(self.name)
 
     def missing(self) -> str | None:
         try:

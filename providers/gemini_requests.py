@@ -111,8 +111,11 @@ def settings(model: str, given: Mapping[str, Any]) -> Json:
     """The rest of a body: the parameters that were given, under the wire's names.
 
     Raises:
-        UnsupportedParameter: `tool_choice` or `response_format` is of a kind that the wire lacks.
+        UnsupportedParameter: `tool_choice` or `response_format` is of a kind that the wire lacks,
+            or calls are wanted one at a time, which it has no word for.
     """
+    if given.get("parallel_tool_calls") is False:
+        raise UnsupportedParameter("gemini takes no parallel_tool_calls but True")
     config = {wire: given[name] for name, wire in CONFIG.items() if name in given}
     if "stop" in given:
         stop = given["stop"]

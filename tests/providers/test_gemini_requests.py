@@ -291,6 +291,7 @@ def test_block_without_a_place_goes_before_the_text():
         ({"frequency_penalty": 0.1}, {"frequencyPenalty": 0.1}),
         ({"logprobs": True, "top_logprobs": 3}, {"responseLogprobs": True, "logprobs": 3}),
         ({"include_thoughts": True}, {"thinkingConfig": {"includeThoughts": True}}),
+        ({"parallel_tool_calls": True}, None),
         ({"response_format": {"type": "text"}}, None),
         ({"response_format": {"type": "json_object"}}, {"responseMimeType": "application/json"}),
         (
@@ -392,6 +393,7 @@ def test_tool_choice_is_a_mode(choice, wanted):
         {"tool_choice": "sometimes"},
         {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
         {"tool_choice": {"type": "function", "function": {}}},
+        {"parallel_tool_calls": False},
         {"response_format": {"type": "grammar"}},
         {"response_format": {"type": "json_schema"}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "no schema"}}},
