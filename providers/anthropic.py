@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from msgspec import Meta
 
@@ -26,7 +27,8 @@ from router import (
 )
 
 from .anthropic_answers import Reader
-from .anthropic_errors import Problem
+from .anthropic_errors import KEY_REFUSED, KEY_VARIABLE, Problem
+from .anthropic_models import MODELS, Page
 from .anthropic_requests import FILES_BETA, body_of, has_file_ids, prefill_of
 from .openai_parameters import (
     MaxTokens,
@@ -42,9 +44,11 @@ from .service import check_url, read_answer, unexplained
 
 BASE_URL = "https://api.anthropic.com"
 URL_VARIABLE = "ANTHROPIC_BASE_URL"
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
 VERSION = "2023-06-01"
 """The only version of the wire that is served; what is new comes under `anthropic-beta`."""
+
+LISTED_AT_ONCE = 1000
+"""How many models a page of the service's list has; it allows no more."""
 
 MAX_TOKENS = 32_000
 """What is asked for where neither the call nor the model says how many tokens: the wire has no
@@ -69,37 +73,6 @@ Thinking = Annotated[
     Meta(description="The wire's own setting for it, where `reasoning_effort` is too coarse."),
 ]
 
-# What the models from 4.7 on refuse, by the guides to their migration.
-_SAMPLING = ("temperature", "top_p", "top_k")
-
-
-def _model(id_: str, *, without: tuple[str, ...] = _SAMPLING) -> Model:
-    """One of those that a million tokens fit."""
-    return Model(
-        id=id_,
-        context_window=1_000_000,
-        output_limit=128_000,
-        inputs=("text", "image", "file"),
-        tools=True,
-        structured_output=True,
-        reasoning=True,
-        without=without,
-    )
-
-
-def _older(id_: str) -> Model:
-    """One of those that can still be made to go on with a text."""
-    return Model(
-        id=id_,
-        context_window=200_000,
-        output_limit=64_000,
-        inputs=("text", "image", "file"),
-        tools=True,
-        structured_output=True,
-        reasoning=True,
-        accepts_prefill=True,
-    )
-
 
 class Anthropic(WireProvider):
     """The service, or another that speaks its wire.
@@ -118,30 +91,7 @@ class Anthropic(WireProvider):
 
     name = "anthropic"
     open_models = True
-    models = (
-        _model("claude-fable-5-2"),
-        _model("claude-mythos-5-2"),
-        _model("claude-opus-5-5"),
-        _model("claude-sonnet-5-5"),
-        _model("claude-haiku-5-5"),
-        _model("claude-fable-5-1"),
-        _model("claude-mythos-5-1"),
-        _model("claude-fable-5"),
-        _model("claude-mythos-5"),
-        _model("claude-opus-5"),
-        _model("claude-sonnet-5"),
-        _model("claude-opus-4-8"),
-        _model("claude-opus-4-7"),
-        _model("claude-opus-4-6", without=()),
-        _model("claude-sonnet-4-6", without=()),
-        # The service has two names for each of these, and the newer models have one.
-        _older("claude-opus-4-5"),
-        _older("claude-opus-4-5-20251101"),
-        _older("claude-sonnet-4-5"),
-        _older("claude-sonnet-4-5-20250929"),
-        _older("claude-haiku-4-5"),
-        _older("claude-haiku-4-5-20251001"),
-    )
+    models = MODELS
 
     def __init__(
         self,
@@ -186,23 +136,38 @@ class Anthropic(WireProvider):
         # The signature alone lists what can be sent.
         given = {name: value for name, value in locals().items() if value is not None}
         limit = max_tokens or self._limits.get(model) or MAX_TOKENS
+        beta = {"anthropic-beta": FILES_BETA} if has_file_ids(messages) else {}
         response = yield HttpRequest(
             "POST",
             f"{self.base_url}/v1/messages",
-            {**self._wire_headers(messages), **self._headers, **self._authorization()},
+            {**beta, **self._wire_headers()},
             json={**body_of(model, messages, limit, given), **({"stream": True} if stream else {})},
             stream=stream,
         )
-        try:
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
+        prefill = prefill_of(messages) or ""
+        overlap = prefill[len(prefill.rstrip()) :]
+        yield from read_answer(response, Reader(overlap))
+
+    def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
+        """Yield the requests for the service's list of models, and return what it says.
+
+        Raises:
+            RouterError: As from `create_completion`.
+        """
+        models: list[Model] = []
+        query = f"limit={LISTED_AT_ONCE}"
+        while True:
+            url = f"{self.base_url}/v1/models?{query}"
+            response = yield HttpRequest("GET", url, self._wire_headers())
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
-            prefill = prefill_of(messages) or ""
-            overlap = prefill[len(prefill.rstrip()) :]
-            yield from read_answer(response, Reader(overlap))
-        except AuthError as error:
-            # In our own words, since services repeat the key, or a part of it.
-            message = f"the key was refused: check {KEY_VARIABLE} or the setting key"
-            raise AuthError(message, code=error.code, status=error.status) from None
+            page: Page = response.json(Page)
+            models += (listed.model() for listed in page.data)
+            if not page.has_more or page.last_id is None:
+                return models
+            query = f"limit={LISTED_AT_ONCE}&after_id={quote(page.last_id, safe='')}"
 
     @property
     def base_url(self) -> str:
@@ -227,6 +192,9 @@ class Anthropic(WireProvider):
             return error.message
         return None
 
+    def _wire_headers(self) -> dict[str, str | Secret]:
+        return {"anthropic-version": VERSION, **self._headers, **self._authorization()}
+
     def _authorization(self) -> dict[str, Secret]:
         if self._key is not None:
             return {"x-api-key": self._key}
@@ -234,17 +202,14 @@ class Anthropic(WireProvider):
             return {"x-api-key": _secret(value, KEY_VARIABLE)}
         raise AuthError(f"no key: set {KEY_VARIABLE} or the setting key", code="missing_key")
 
-    @staticmethod
-    def _wire_headers(messages: list[Message]) -> dict[str, str]:
-        beta = {"anthropic-beta": FILES_BETA} if has_file_ids(messages) else {}
-        return {"anthropic-version": VERSION, **beta}
-
     def _refusal(self, response: HttpResponse) -> RouterError:
         """The error of a status that is no success."""
         try:
             problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
         except ProtocolError:
             problem = None
+        if response.status == 401 and problem is None:
+            return AuthError(KEY_REFUSED, status=401)
         if problem is None or problem.is_no_route:
             return unexplained(response, self.base_url, URL_VARIABLE)
         return problem.error(response.status)

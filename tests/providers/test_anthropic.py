@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from calling import Caller
+from conftest import SHARED
 from emulators.loopback import Cut, LoopbackServer, Reply
 from emulators.messages import (
     QUESTION,
@@ -30,7 +31,10 @@ from router import (
     ConfigError,
     ConnectionLost,
     Kind,
+    Model,
     Overloaded,
+    ProtocolError,
+    Router,
     Secret,
     StreamInterrupted,
     Usage,
@@ -382,6 +386,95 @@ def test_limits_of_the_service_are_read_from_its_headers(call):
     with Service(limited) as service:
         result = ask(call, service, policy={"attempts": 1})
     assert (result.error.retry_after, result.error.request_id) == (7, "req_1")
+
+
+# -- the service's list of models
+
+
+def able(effort_alone, image=True):
+    thinking = {"supported": True, "types": {"enabled": {"supported": not effort_alone}}}
+    return {
+        "image_input": {"supported": image},
+        "pdf_input": {"supported": False},
+        "structured_outputs": {"supported": True},
+        "thinking": thinking,
+    }
+
+
+def listed(id_, **fields):
+    return {"type": "model", "id": id_, **fields}
+
+
+def listing(service, **settings):
+    """What comes of asking the service for its models, as the host asks."""
+    with Router([Anthropic(service.url, KEY, **settings)], allow=[]) as r:
+        (refreshed,) = r.refresh_models()
+    return refreshed
+
+
+def test_list_of_models_is_read_page_by_page():
+    pages = [
+        {"data": [listed("a"), listed("b/c")], "has_more": True, "last_id": "b/c"},
+        {"data": [listed("d")], "has_more": False, "last_id": "d"},
+    ]
+    with Service(*(Reply.json(200, page) for page in pages)) as service:
+        refreshed = listing(service, headers={"anthropic-beta": "x"})
+    assert [model.id for model in refreshed.models] == ["a", "b/c", "d"]
+    first, second = service.requests
+    assert (first.method, first.path, first.query) == ("GET", "/v1/models", "limit=1000")
+    assert second.query == "limit=1000&after_id=b%2Fc"
+    for name, value in {"x-api-key": KEY, "anthropic-version": VERSION}.items():
+        assert first.headers[name] == second.headers[name] == value
+    assert first.headers["anthropic-beta"] == "x"
+
+
+def test_list_of_models_says_what_they_can_do():
+    sizes = {"max_input_tokens": 1_000_000, "max_tokens": 128_000}
+    models = [
+        listed("new", **sizes, capabilities=able(effort_alone=True)),
+        listed("old", **sizes, capabilities=able(effort_alone=False, image=False)),
+        listed("other", **sizes),
+    ]
+    with Service(Reply.json(200, {"data": models})) as service:
+        new, old, other = listing(service).models
+    known = {"context_window": 1_000_000, "output_limit": 128_000}
+    able_ = {**known, "structured_output": True, "reasoning": True}
+    refused = ("temperature", "top_p", "top_k")
+    assert new == Model(id="new", inputs=("text", "image"), without=refused, **able_)
+    assert old == Model(id="old", inputs=("text",), **able_)
+    assert other == Model(id="other", **known)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply.json(401, {"error": {"type": "authentication_error", "message": KEY}}), AuthError),
+        (Reply.text(401, KEY), AuthError),
+        (Reply.text(404, "no page"), ProtocolError),
+        (Reply.json(200, {"data": [{"name": "a"}]}), ProtocolError),
+        (Reply.text(200, "<html>"), ProtocolError),
+    ],
+)
+def test_list_of_models_that_fails_is_its_error(reply, error):
+    with Service(reply) as service:
+        refreshed = listing(service)
+    assert type(refreshed.error) is error
+    assert KEY not in str(refreshed.error)
+
+
+def test_recorded_list_of_models_agrees_with_what_is_known():
+    recorded = SHARED / "cassettes" / "anthropic" / "ellmer--anthropic-list-models.0.json"
+    if not recorded.is_file():
+        pytest.skip(f"no recorded traffic at {recorded.parent}")
+    body = json.loads(recorded.read_text())["response"]["body"].encode()
+    with Service(body) as service:
+        told = {model.id: model for model in listing(service).models}
+    known = {model.id: model for model in Anthropic.models}
+    assert len(told.keys() & known.keys()) >= 9
+    for id_ in told.keys() & known.keys():
+        assert told[id_].output_limit == known[id_].output_limit
+        assert told[id_].inputs == known[id_].inputs
+        assert told[id_].without == known[id_].without
 
 
 # -- the page of docs
