@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import entry_points
@@ -12,10 +13,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from emulators import gemini, llamacpp, messages
+from emulators import gemini, llamacpp, messages, ollama
 from emulators.chat import chunk, delta, message, sse
 from emulators.chatui import ChatUI
-from emulators.loopback import LoopbackServer, Reply, Request, compact
+from emulators.loopback import LoopbackServer, Reply, Request
 from pages import Page, as_shown
 
 import router
@@ -29,7 +30,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 PAPERS = [*sorted(ROOT.glob("*.md")), *PAGES]
 TRIED = [path for path in PAPERS if Page(path).programs or Page(path).commands]
-MODULES = {path.stem for path in (ROOT / "providers").glob("*.py")}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([\w-]+))?\)")
 
 
@@ -38,11 +39,13 @@ WORDS = ("The", " sea", " keeps", " no", " secrets", ".")
 
 
 class Ollama(LoopbackServer):
-    """Ollama's own wire, as far as the plugin of the README reads it."""
+    """Ollama's own wire."""
 
     def handle(self, request: Request) -> Reply:
-        lines = [{"message": {"content": word}, "done": word == "."} for word in WORDS]
-        return Reply(200, (), b"".join(compact(line).encode() + b"\n" for line in lines))
+        ending = ollama.last(prompt_eval_count=12, eval_count=len(WORDS))
+        if request.json().get("stream") is False:
+            return Reply.json(200, {**ending, "message": {"content": "".join(WORDS)}})
+        return Reply(200, (), ollama.lines(*(ollama.added(content=w) for w in WORDS), ending))
 
 
 class Completions(LoopbackServer):
@@ -95,6 +98,7 @@ SERVERS: dict[str, tuple[str, Callable[[], LoopbackServer]]] = {
     "cohere.md": ("http://127.0.0.1:8080", Cohere),
     "gemini.md": ("http://127.0.0.1:8080", gemini.Sea),
     "h2o.md": ("http://127.0.0.1:3000", lambda: ChatUI(tokens=WORDS)),
+    "ollama.md": ("http://127.0.0.1:11434", Ollama),
     "openai.md": ("http://127.0.0.1:8080", Completions),
     "plugins.md": ("http://127.0.0.1:11434", Ollama),
 }
@@ -125,9 +129,10 @@ def coded(name: str, text: str) -> bool:
 
 @pytest.mark.parametrize("path", TRIED, ids=lambda path: path.name)
 def test_programs_of_a_page_print_what_it_shows(path: Path, tmp_path: Path) -> None:
-    installed = entry_points(group="router.plugins").names
-    for name in ["h2o", *{path.stem} & MODULES]:
-        if name not in installed:
+    installed = {entry.name: entry.value for entry in entry_points(group="router.plugins")}
+    declared = PROJECT["entry-points"]["router.plugins"]
+    for name in {"h2o", path.stem} & declared.keys():
+        if installed.get(name) != declared[name]:
             pytest.skip(f"no router finds {name}: the package is not installed, or was before")
     with ExitStack() as stack:
         addresses = {}
