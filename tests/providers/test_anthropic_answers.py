@@ -357,6 +357,7 @@ def test_refusal_says_why_where_the_service_does():
     completion = play(stream(stop="refusal", stop_details=details)).completion
     assert (completion.finish_reason, completion.text) == ("refusal", "")
     assert completion.choices[0].refusal == "This was blocked."
+    assert completion.raw == {"stop_details": details}
     bare = play(stream(stop="refusal", stop_details=None)).completion
     assert (bare.finish_reason, bare.choices[0].refusal) == ("refusal", "")
 
@@ -426,8 +427,9 @@ def test_error_in_a_stream_names_its_request():
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_error_in_place_of_a_message_is_that_error(streamed):
-    body = json.dumps(broken("overloaded_error")).encode()
-    assert type(play(body, stream=streamed).error) is Overloaded
+    for content in ({}, {"content": [text("Hi")], "stop_reason": "end_turn"}):
+        body = json.dumps({**content, **broken("overloaded_error")}).encode()
+        assert type(play(body, stream=streamed).error) is Overloaded
 
 
 @pytest.mark.parametrize(
@@ -446,6 +448,7 @@ def test_error_in_place_of_a_message_is_that_error(streamed):
         b"no stream at all",
         b"{}",
         b'{"type": "message"}',
+        b'{"type": "message", "stop_reason": "end_turn"}',
         whole(text("Hi"))[:-5],
         whole(text("Hi"), content="Hi"),
     ],
