@@ -141,7 +141,7 @@ def errors(subject: Subject) -> Iterator[str]:
         if sample.error is not None:
             error = subject.outcome(sample).error
             yield from (f"{sample.label}: {each}" for each in _misjudged(sample, error))
-    for sample, (status, kinds) in itertools.product(subject.exchanges, STATUSES):
+    for sample, (status, kinds) in itertools.product(subject.questions, STATUSES):
         outcome = subject.outcome(sample, replies=_broken(sample, Reply(status=status)))
         if not isinstance(outcome.error, kinds):
             names = " or ".join(kind.__name__ for kind in kinds)
@@ -169,7 +169,7 @@ def _misjudged(sample: Sample, error: RouterError | None) -> Iterator[str]:
 
 def garbage(subject: Subject) -> Iterator[str]:
     """HTML, nothing, broken JSON, NaN and redirects are typed errors, and no answers."""
-    for sample in subject.exchanges:
+    for sample in subject.questions:
         for what, reply in _garbage(sample):
             outcome = subject.outcome(sample, replies=_broken(sample, reply))
             if outcome.error is None:
@@ -180,7 +180,7 @@ def garbage(subject: Subject) -> Iterator[str]:
 
 def _garbage(sample: Sample) -> Iterator[tuple[str, Reply]]:
     html, json = {"content-type": "text/html"}, {"content-type": "application/json"}
-    good = sample.last_body if sample.error is None else b""
+    good = sample.last_body
     for status in (301, 302, 307):
         yield f"a redirect ({status})", Reply(status=status, headers=json, content=good)
     for status in (200, 404, 502):

@@ -93,9 +93,12 @@ class Subject:
     @property
     def exchanges(self) -> tuple[Sample, ...]:
         """All samples, or where there are none, two questions that nobody has answered."""
-        return self.samples or tuple(
-            Sample(name="no sample", stream=stream) for stream in (True, False)
-        )
+        return self.samples or _questions()
+
+    @property
+    def questions(self) -> tuple[Sample, ...]:
+        """The samples of answers, or where there are none, the same two questions."""
+        return self.answers or _questions()
 
     def play(
         self,
@@ -166,6 +169,10 @@ class Subject:
             "stream": sample.stream,
             **binding.arguments,
         }
+
+
+def _questions() -> tuple[Sample, ...]:
+    return tuple(Sample(name="no sample", stream=stream) for stream in (True, False))
 
 
 def _accept(plugin: Any, settings: Mapping[str, Any]) -> Registered:
