@@ -89,7 +89,7 @@ class Journal:
         dropped: tuple[str, ...],
         unchecked: tuple[str, ...],
         left_out: tuple[str, ...],
-        prices: Prices | None,
+        prices: Prices | None = None,
     ) -> None:
         """An attempt starts."""
         self._began = now

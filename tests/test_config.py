@@ -250,6 +250,10 @@ targets = []
 
 def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
     found = faults(write(toml, WRONG))
+    # What else is close depends on what is installed.
+    misspelt = found.pop("providers.harbuor")
+    assert misspelt.startswith("settings for 'harbuor', but no plugin has that name; ")
+    assert "did you mean harbour" in misspelt
     assert found == {
         "plugin": "no such key: did you mean plugins or policy?",
         "router.ordr": "no such key: did you mean order?",
@@ -264,8 +268,6 @@ def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
         "providers.harbour.base_ur": "no such setting: did you mean base_url? "
         "harbour has base_url, key, headers, depth",
         "providers.harbour.depth": "expects int (ge=1), not int (Expected `int` >= 1)",
-        "providers.harbuor": "settings for 'harbuor', but no plugin has that name; "
-        "did you mean harbour or buoy?",
         "providers.buoy.headers.Authorization": "a key in a file that others may read: "
         "give it mode 0600",
         "providers.buoy.headers.X-Berth": "expected `str`, got `int`",
