@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from providers.catalogue import known_models
 from router import (
@@ -75,7 +75,27 @@ Thinking = Annotated[
     Meta(description="The wire's own setting for it, where `reasoning_effort` is too coarse."),
 ]
 
+MOST_LISTED = 1000
+"""The largest page of the list of models; the service has some dozens."""
+
 _NO_THINKING = ("reasoning_effort", "thinking")
+
+
+class Listed(Struct):
+    """A model in the service's list; its context is in tokens."""
+
+    name: str
+    context_length: float | None = None  # the wire's type for counts
+
+    def model(self) -> Model:
+        window = None if self.context_length is None else int(self.context_length)
+        return Model(id=self.name, context_window=window)
+
+
+class Page(Struct):
+    """The list."""
+
+    models: list[Listed]
 
 
 class Cohere(WireProvider):
@@ -198,6 +218,20 @@ class Cohere(WireProvider):
         if not 200 <= response.status < 300:
             raise self._refusal(response)
         yield from read_answer(response, Reader())
+
+    def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
+        """Yield the request for the models that the service chats with, and return them.
+
+        Raises:
+            RouterError: As from `create_completion`.
+        """
+        # The list has stayed in the first version of the API.
+        url = f"{self.base_url.removesuffix('/v2')}/v1/models?endpoint=chat&page_size={MOST_LISTED}"
+        response = yield HttpRequest("GET", url, {**self._headers, **self._authorization()})
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
+        page: Page = response.json(Page)
+        return [listed.model() for listed in page.models]
 
     @property
     def base_url(self) -> str:

@@ -174,7 +174,8 @@ def _tools(tools: list[dict[str, Any]], choice: Any) -> dict[str, Any]:
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     if not (function := _function(tool)):
         return tool
-    return {**tool, "function": {key: function[key] for key in function if key != "strict"}}
+    sent = {key: function[key] for key in function if key != "strict"}
+    return {"type": "function", "function": sent}
 
 
 def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:

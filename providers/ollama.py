@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Annotated, Literal
 
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, Struct
 
 from router import (
     TUNING,
@@ -17,6 +17,7 @@ from router import (
     HttpResponse,
     JSONLines,
     Message,
+    Model,
     ProtocolError,
     RouterError,
     Secret,
@@ -65,6 +66,18 @@ KeepAlive = Annotated[
     TUNING,
     Meta(description='How long the model stays loaded: seconds, or "10m"; below 0 for ever.'),
 ]
+
+
+class Tag(Struct):
+    """A model that the server has."""
+
+    name: str
+
+
+class Tags(Struct):
+    """All of them."""
+
+    models: list[Tag]
 
 
 class Ollama(WireProvider):
@@ -143,6 +156,20 @@ class Ollama(WireProvider):
             raise self._refusal(response, model)
         yield from _answer(response, Reader(model, self.new_id))
 
+    def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
+        """Yield the request for the models that the server has, and return them.
+
+        Raises:
+            RouterError: As from `create_completion`.
+        """
+        response = yield HttpRequest(
+            "GET", f"{self.base_url}/api/tags", {**self._headers, **self._authorization()}
+        )
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
+        tags: Tags = response.json(Tags)
+        return [Model(id=each.name) for each in tags.models]
+
     @property
     def base_url(self) -> str:
         """Where it answers, without `/v1`: settings, environment, this machine.
@@ -162,7 +189,7 @@ class Ollama(WireProvider):
             return {"Authorization": _bearer(value, KEY_VARIABLE)}
         return {}
 
-    def _refusal(self, response: HttpResponse, model: str) -> RouterError:
+    def _refusal(self, response: HttpResponse, model: str | None = None) -> RouterError:
         """The error of a status that is no success."""
         try:
             problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None

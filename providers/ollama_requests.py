@@ -51,7 +51,7 @@ def body_of(
     if options:
         body["options"] = options
     if "tools" in given:
-        body["tools"] = given["tools"]
+        body["tools"] = [_tool(tool) for tool in given["tools"]]
     if "reasoning_effort" in given:
         effort = given["reasoning_effort"]
         body["think"] = THINK.get(effort, effort)
@@ -114,6 +114,10 @@ def _pictures(message: Message) -> list[str]:
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     known = {"id": call.id} if call.id else {}
     return {**known, "function": {"name": call.name, "arguments": _arguments(call.arguments)}}
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tool.items() if name != "cache_control"}
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Cohere as the host sees it; then the whole of it, through the routers, over sockets."""
 
 import inspect
+import re
 import tomllib
 import traceback
 from pathlib import Path
@@ -243,3 +244,39 @@ def test_refusal_tells_its_request_and_not_the_key(kind, caplog):
     assert (type(error), error.request_id, error.provider) == (AuthError, "req-1", "cohere")
     lines = traceback.TracebackException.from_exception(error, capture_locals=True).format()
     assert KEY not in "".join([*lines, caplog.text])
+
+
+# -- the service's list of models
+
+
+def test_list_of_models_is_that_of_the_models_that_chat():
+    listed = [{"name": "command-x", "context_length": 256000.0}, {"name": "command-y"}]
+    with Service(Reply.json(200, {"models": listed})) as service:
+        with Router([Cohere(f"{service.url}/v2", KEY)], allow=[]) as r:
+            (refreshed,) = r.refresh_models("cohere")
+        (request,) = service.requests
+    told = [(model.id, model.context_window) for model in refreshed.models]
+    assert told == [("command-x", 256_000), ("command-y", None)]
+    assert (request.path, request.query) == ("/v1/models", "endpoint=chat&page_size=1000")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_list_of_models_that_is_refused_is_no_list():
+    refusal = Reply.json(401, {"message": f"wrong: {KEY}"})
+    with Service(refusal) as service, Router([Cohere(service.url, KEY)], allow=[]) as r:
+        (refreshed,) = r.refresh_models("cohere")
+    assert type(refreshed.error) is AuthError
+    assert KEY not in str(refreshed.error)
+
+
+# -- the page of docs
+
+
+def test_page_has_every_parameter_and_setting():
+    page = (Path(__file__).parents[2] / "docs" / "cohere.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .+ \| (tuning|feature) \|", page, re.MULTILINE)
+    told = {name: kind for names, kind in rows for name in re.findall(r"\w+", names)}
+    parameters = read_signature(Cohere().create_completion, "providers.cohere")
+    assert told == {each.name: each.kind.value for each in parameters}
+    for setting in inspect.signature(Cohere).parameters:
+        assert f"| `{setting}` |" in page

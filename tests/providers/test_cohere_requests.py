@@ -96,7 +96,8 @@ def test_schema_goes_where_the_wire_has_it():
 
 
 def test_tools_go_out_as_they_are_and_nothing_is_said_of_a_free_choice():
-    assert body(tools=TOOLS)["tools"] == TOOLS
+    marked = [{**TOOLS[0], "cache_control": {"type": "ephemeral"}}, TOOLS[1]]
+    assert body(tools=marked)["tools"] == TOOLS
     assert "tool_choice" not in body(tools=TOOLS, tool_choice="auto")
 
 

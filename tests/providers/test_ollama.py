@@ -1,6 +1,7 @@
 """Ollama as the host sees it; then the whole of it, through the routers, over sockets."""
 
 import inspect
+import re
 import tomllib
 import traceback
 from pathlib import Path
@@ -20,6 +21,7 @@ from router import (
     Kind,
     Message,
     ModelNotFound,
+    ProtocolError,
     Reasoning,
     Router,
     StreamInterrupted,
@@ -242,3 +244,45 @@ def test_key_is_in_no_error_and_no_log_of_a_refused_call(kind, caplog):
     assert type(error) is AuthError
     trace = traceback.TracebackException.from_exception(error, capture_locals=True).format()
     assert KEY not in "".join([*trace, caplog.text])
+
+
+# -- the server's list of models
+
+
+def test_list_of_models_is_what_was_pulled():
+    tags = {"models": [{"name": "llama3.2:latest", "size": 1}, {"name": "qwen3:8b"}]}
+    with Server(Reply.json(200, tags)) as server:
+        with Router([Ollama(server.url, KEY)], allow=[]) as r:
+            (refreshed,) = r.refresh_models("ollama")
+        (request,) = server.requests
+    assert [model.id for model in refreshed.models] == ["llama3.2:latest", "qwen3:8b"]
+    assert (request.method, request.path) == ("GET", "/api/tags")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply.json(404, {"error": "not found"}), ModelNotFound),
+        (Reply.text(404, "404 page not found"), ProtocolError),
+        (Reply.json(200, {"tags": []}), ProtocolError),
+    ],
+)
+def test_list_of_models_that_is_refused_is_no_list(reply, kind):
+    with Server(reply) as server, Router([Ollama(server.url)], allow=[]) as r:
+        (refreshed,) = r.refresh_models("ollama")
+    assert type(refreshed.error) is kind
+    assert "pull" not in str(refreshed.error)
+
+
+# -- the page of docs
+
+
+def test_page_has_every_parameter_and_setting():
+    page = (Path(__file__).parents[2] / "docs" / "ollama.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .+ \| (tuning|feature) \|", page, re.MULTILINE)
+    told = {name: kind for names, kind in rows for name in re.findall(r"\w+", names)}
+    parameters = read_signature(Ollama().create_completion, "providers.ollama")
+    assert told == {each.name: each.kind.value for each in parameters}
+    for setting in inspect.signature(Ollama).parameters:
+        assert f"| `{setting}` |" in page

@@ -59,7 +59,8 @@ def test_options_have_the_names_of_the_wire():
 
 def test_what_is_no_option_stands_beside_them():
     beside = {"tools": TOOLS, "keep_alive": 0, "logprobs": True, "top_logprobs": 2}
-    sent = body(**beside)
+    marked = [{**TOOLS[0], "cache_control": {"type": "ephemeral"}}]
+    sent = body(**{**beside, "tools": marked})
     assert {name: sent[name] for name in beside} == beside
     assert "options" not in sent
 
