@@ -38,10 +38,17 @@ NOISE = 0.4
 """Seconds more that a busy machine may take."""
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(Fault.STALL) as server:
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def server(request: pytest.FixtureRequest) -> Iterator[FaultServer]:
+    with FaultServer(Fault.STALL, tls=request.param) as server:
         yield server
+
+
+def settings(server: FaultServer) -> dict[str, Any]:
+    """What a router is made with, so that it reaches the server as `one`."""
+    secure = server.url.startswith("https")
+    verify = str(server.authority) if secure else True
+    return {"plugins": [service("one", server.url)], "allow": [], "verify": verify}
 
 
 def freed_after(server: FaultServer, moment: float) -> float:
@@ -80,7 +87,7 @@ def test_ending_a_stream_frees_its_socket_and_keeps_its_usage(
     server: FaultServer, end: Callable[[Router], Any]
 ) -> None:
     server.script(counted)
-    with Router([service("one", server.url)], allow=[]) as router:
+    with Router(**settings(server)) as router:
         answer = end(router)
         assert freed_after(server, time.monotonic()) < PROMPTLY + NOISE
         [attempt] = answer.trace.attempts
@@ -90,7 +97,7 @@ def test_ending_a_stream_frees_its_socket_and_keeps_its_usage(
 
 
 def test_dropping_a_stream_frees_its_socket(server: FaultServer) -> None:
-    with Router([service("one", server.url)], allow=[]) as router:
+    with Router(**settings(server)) as router:
         answer = router.create_completion("one/model", USER, stream=True)
         assert next(iter(answer)) == "The"
         gc.disable()
@@ -102,7 +109,7 @@ def test_dropping_a_stream_frees_its_socket(server: FaultServer) -> None:
 
 
 def test_closing_wakes_the_thread_that_reads(server: FaultServer) -> None:
-    with Router([service("one", server.url)], allow=[]) as router, ThreadPoolExecutor(1) as pool:
+    with Router(**settings(server)) as router, ThreadPoolExecutor(1) as pool:
         answer = router.create_completion("one/model", USER, stream=True)
         texts: list[str] = []
         reading = threading.Event()
@@ -162,7 +169,7 @@ def test_closing_while_a_stream_is_mended_begins_no_further_attempt() -> None:
 
 def in_a_loop(test: Callable[[AsyncRouter], Any], server: FaultServer) -> None:
     async def main() -> None:
-        async with AsyncRouter([service("one", server.url)], allow=[]) as router:
+        async with AsyncRouter(**settings(server)) as router:
             await test(router)
 
     asyncio.run(main())
@@ -333,7 +340,7 @@ INTERRUPTED = """
 import sys
 from routed import service
 from router import Router
-with Router([service("one", sys.argv[1])], allow=[]) as router:
+with Router([service("one", sys.argv[1])], allow=[], verify=sys.argv[2]) as router:
     print("ready", flush=True)
     try:
         answer = router.create_completion("one/model", [{"role": "user", "content": "x"}], %s)
@@ -351,7 +358,7 @@ def test_a_keyboard_interrupt_passes_through_and_frees_the_socket(
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED % stream, server.url],
+        [sys.executable, "-c", INTERRUPTED % stream, server.url, str(server.authority)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

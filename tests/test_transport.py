@@ -12,7 +12,7 @@ import pytest
 from calling import USER
 from routed import Kind, Routed, service
 
-from router import AsyncRouter, ConnectionLost
+from router import AsyncRouter, ConnectionLost, Timeout
 from router.testing import End, Fault, FaultServer, Scene
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -92,6 +92,26 @@ def test_event_loops_at_the_same_time_have_connections_of_their_own(server: Faul
     assert all(len(each) == 1 for each in answers)
     server.wait_for(lambda: server.closed == server.opened == 8)
     assert {request.connection.requests for request in server.requests} == {5}
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="counts descriptors as Linux shows them")
+def test_a_connection_whose_request_is_not_taken_is_ended_with_it(server: FaultServer) -> None:
+    """It was kept until all was sent, and the server read nothing: the descriptor was lost."""
+    prompt = [{"role": "user", "content": "word " * 4_000_000}]
+    unread = service("one", server.url_for(Fault.UNREAD))
+
+    async def main() -> None:
+        policy = {"total": 0.1, "retries": 0}
+        async with AsyncRouter([unread], allow=[], policy=policy) as router:
+            counts = []
+            for _ in range(3):
+                with pytest.raises(Timeout):
+                    await router.create_completion("one/model", prompt)
+                await asyncio.sleep(0.01)  # asyncio closes a socket in the next round
+                counts.append(count_descriptors())
+            assert counts[2] == counts[1] == counts[0]
+
+    asyncio.run(main())
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # that loop's own, which it left open

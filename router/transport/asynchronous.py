@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import ssl
 import time
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp import client_exceptions as known
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from router.errors import (
@@ -37,6 +39,10 @@ from router.transport.settings import (
 _MAX_HEADER = 65536
 """The longest header line, in bytes: twice what the usual servers allow."""
 
+_LARGE_BYTES = 1024 * 1024
+"""What is larger is sent piece by piece, between which others have their turn: as one piece it
+would hold the event loop up, of which aiohttp warns."""
+
 _DRAIN_SECONDS = 0.005
 """As in the blocking transport: the end marker of a whole answer is sent right behind it."""
 
@@ -60,6 +66,15 @@ class AsyncExchange:
         self.reused = False
         self.connected = False
         self.answered = False
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Ends what is not to be kept at once: a close waits until all is sent, which may be never."""
+
+    def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if should_close and protocol.transport is not None:
+            protocol.transport.abort()
+        super()._release(key, protocol, should_close=should_close)
 
 
 class AsyncTransport:
@@ -141,7 +156,7 @@ class AsyncTransport:
         raw = await session.request(
             request.method,
             URL(request.url, encoded=True),
-            data=body,
+            data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BYTES else body,
             headers=wire_headers(request, content_type),
             allow_redirects=False,
             proxy=proxy_for(self._settings, request.url),
@@ -183,9 +198,7 @@ class AsyncTransport:
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_reused)
         trace.on_connection_create_end.append(_connected)
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=self._context, keepalive_timeout=KEEP_ALIVE_SECONDS
-        )
+        connector = _Connector(limit=0, ssl=self._context, keepalive_timeout=KEEP_ALIVE_SECONDS)
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
