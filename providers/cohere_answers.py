@@ -111,7 +111,7 @@ class Reader:
     """Reads one answer, whole or event by event.
 
     Attributes:
-        done: Whether `[DONE]` came: nothing behind it is to be read.
+        done: Whether the answer has ended: nothing behind it is to be read.
     """
 
     def __init__(self) -> None:
@@ -281,6 +281,7 @@ class Reader:
                 raise Problem(message=message).error()
             case "TIMEOUT":
                 raise Timeout("the service took too long", phase="total", code=reason)
+        self.done = True
         usage = ending.usage
         finish = Chunk(
             finish_reason=FINISH_REASONS.get(reason, "other"),

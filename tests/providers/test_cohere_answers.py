@@ -4,6 +4,7 @@ import json
 
 import pytest
 from emulators.chat import Played, split, sse
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,6 +127,7 @@ caller = pytest.mark.parametrize(
 # -- what comes of an answer, in pieces or at once
 
 
+@emulated("cohere", "whole answers", "streaming")
 @thinker
 def test_thinking_and_text_are_told_apart(played):
     completion = played.completion
@@ -136,6 +138,7 @@ def test_thinking_and_text_are_told_apart(played):
     assert (completion.id, completion.model, completion.usage) == ("msg-1", "asked-for", READ_USAGE)
 
 
+@emulated("cohere", "citations")
 @thinker
 def test_citation_names_each_source_and_its_place_in_the_text(played):
     first, second = played.completion.choices[0].citations
@@ -196,6 +199,7 @@ def test_citation_in_the_reasoning_has_no_place_in_the_text():
     assert (told.start, told.end, told.document) == (None, None, None)
 
 
+@emulated("cohere", "log probabilities")
 def test_log_probabilities_keep_the_shape_of_the_wire():
     item = {"text": "Hi", "token_ids": [1], "logprobs": [-0.5]}
     streamed = stream(START, said("Hi", logprobs=item), end()).completion
@@ -270,8 +274,9 @@ def test_end_is_the_last_event_and_not_done():
     assert stream(START, said("x")).completion.finish_reason is None
 
 
-def test_nothing_is_read_behind_done():
-    played = Played(Cohere(key="k"), [sse(*THINKER), b"data: {"], messages=MESSAGES)
+def test_nothing_is_read_behind_the_end():
+    body = [sse(*THINKER, done=False), b"data: {"]
+    played = Played(Cohere(key="k"), body, messages=MESSAGES)
     assert (played.error, played.read) == (None, 1)
 
 

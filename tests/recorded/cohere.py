@@ -55,8 +55,11 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     if part["type"] != "document":
         return part
     document = part["document"]
-    data = base64.b64encode(json.dumps(document["data"]).encode()).decode()
-    file = {"filename": document["id"], "file_data": f"data:application/json;base64,{data}"}
+    fields = document["data"]
+    kind = "text/plain" if isinstance(fields, str) else "application/json"
+    content = fields if isinstance(fields, str) else json.dumps(fields)
+    data = base64.b64encode(content.encode()).decode()
+    file = {"filename": document.get("id"), "file_data": f"data:{kind};base64,{data}"}
     return {"type": "file", "file": file}
 
 
@@ -68,9 +71,16 @@ def _response_format(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical(body: dict[str, Any]) -> dict[str, Any]:
-    """A text for a list of one text, and nothing for an empty content beside tool calls."""
+    """A text for a list of one text, nothing for an empty content beside tool calls.
+
+    A document that is a text has it as its one field.
+    """
     for message in body["messages"]:
         content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            document = part.get("document", {})
+            if isinstance(document.get("data"), str):
+                document["data"] = {"text": document["data"]}
         if isinstance(content, list) and [part["type"] for part in content] == ["text"]:
             content = message["content"] = content[0]["text"]
         if not content and message.get("tool_calls"):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from providers.ollama import Ollama
-from router import Message, RouterError, ToolCall, Usage
+from router import RouterError, ToolCall, Usage
 
 from .harness import Meaning, Recording
 
@@ -35,8 +35,8 @@ def neutral(body: dict[str, Any], recording: Recording) -> tuple[list[Any], dict
         COMMON_NAMES.get(name, name): options.pop(name) for name in OPTIONS if name in options
     }
     parameters |= {name: body.pop(name) for name in BESIDE if name in body}
-    if (think := body.pop("think", None)) is not None:
-        parameters["reasoning_effort"] = {True: "medium", False: "none"}.get(think, think)
+    if body.get("think", True) is not True:  # `true` has no common name: every effort is a level
+        parameters["reasoning_effort"] = body.pop("think") or "none"
     if (wanted := body.pop("format", None)) is not None:
         parameters["response_format"] = _response_format(wanted)
     messages = [_message(message) for message in body.pop("messages")]
@@ -46,8 +46,8 @@ def neutral(body: dict[str, Any], recording: Recording) -> tuple[list[Any], dict
     return messages, parameters | ({"extra_body": extra} if extra else {})
 
 
-def _message(message: dict[str, Any]) -> dict[str, Any] | Message:
-    """A message of the wire as one of OpenAI's; as a typed one where its calls have no ids."""
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    """A message of the wire as one of OpenAI's; its calls are typed, since they may have no id."""
     content: list[dict[str, Any]] | str = message["content"]
     if pictures := message.get("images"):
         urls = [{"url": f"data:image/png;base64,{picture}"} for picture in pictures]
