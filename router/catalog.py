@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from router.errors import ConfigError, ModelNotFound
 from router.foreign import translate
@@ -12,6 +13,14 @@ from router.parameters import Parameters, close_matches
 from router.plugins import PluginHost, Registered
 from router.refresh import ModelCache
 from router.types import Model, Target
+
+
+class _Known(Struct):
+    """A provider's models by id and alias, and what it takes for those that lack something."""
+
+    registered: Registered
+    models: dict[str, Model]
+    parameters: dict[str, Parameters] = {}
 
 
 class Catalog:
@@ -28,7 +37,7 @@ class Catalog:
     ) -> None:
         self._host = host
         self._cache = cache
-        self._known: dict[str, tuple[Registered, dict[str, Model]]] = {}
+        self._known: dict[str, _Known] = {}
         self._order = {name: rank for rank, name in enumerate(order)}
         if unknown := {name for name in self._order if not host.knows(name)}:
             raise ConfigError(f"order names unknown providers: {', '.join(sorted(unknown))}")
@@ -107,21 +116,28 @@ class Catalog:
         """What a provider takes, less what the model lacks, by the model's names for it."""
         if model is None or not (model.without or model.renames):
             return registered.parameters
-        return registered.parameters.without(model.without, model.renames)
+        fitted = self._know(registered).parameters
+        if model.id not in fitted:
+            fitted[model.id] = registered.parameters.without(model.without, model.renames)
+        return fitted[model.id]
 
     def forget(self) -> None:
         """Look all models up again."""
         self._known.clear()
 
     def _models(self, registered: Registered) -> dict[str, Model]:
-        """All that is known of a provider's models, by id and alias; asked for once.
+        """All that is known of a provider's models, by id and alias."""
+        return self._know(registered).models
+
+    def _know(self, registered: Registered) -> _Known:
+        """What is known of a provider; asked for once.
 
         Raises:
-            RouterError: The provider fails to say it.
+            RouterError: The provider fails to say its models.
         """
         kept = self._known.get(registered.name)
-        if kept is not None and kept[0] is registered:
-            return kept[1]
+        if kept is not None and kept.registered is registered:
+            return kept
         try:
             models = _read_models(registered)
         except Exception as error:  # a plugin may raise anything
@@ -129,8 +145,8 @@ class Catalog:
         if self._cache is not None:
             for model in self._cache.read(registered.name):
                 models[model.id] = _completed(models.get(model.id, model), model)
-        self._known[registered.name] = (registered, models)
-        return models
+        known = self._known[registered.name] = _Known(registered, models)
+        return known
 
     def _choose(self, name: str, serving: list[Registered]) -> Target:
         ranked = [registered for registered in serving if registered.name in self._order]

@@ -89,6 +89,8 @@ class PluginHost:
 
     def knows(self, name: str) -> bool:
         """Whether the name may stand before a slash, once every plugin is loaded if need be."""
+        if name in self._providers:
+            return True
         if name not in self.names():
             self.load_all()
         return name in self.names()
@@ -106,6 +108,8 @@ class PluginHost:
             self.load(name)
             self.knows(name)
             registered = self._providers.get(name)
+        if registered is not None and registered.plugin.status == "loaded":
+            return registered  # two that claim a name would both have failed
         claiming = [info for info in self._infos if info.claims(name)]
         if len(claiming) > 1:
             raise PluginError(conflict(name, claiming))
