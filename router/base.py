@@ -21,8 +21,8 @@ from router.errors import BadRequest, ConfigError, RouterError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
 from router.explain import Explanation, explain
-from router.flow import Job, State
 from router.health import Health, HealthRow
+from router.job import Job, State
 from router.journal import Journal
 from router.messages import Message, check_messages
 from router.parameters import Parameters

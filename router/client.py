@@ -10,7 +10,6 @@ import asyncio
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
@@ -19,22 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 from router.answer import Answer
 from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Prepared
 from router.cleanup import Cleanups
+from router.commands import Announce, Begin, Command, Deliver, Event, Outcome, Queue, Sleep
 from router.errors import Cancelled, ConfigError, RouterError
 from router.exchange import PING, Action, Notes, accept, run
-from router.flow import (
-    Announce,
-    Begin,
-    Command,
-    Deliver,
-    Event,
-    Outcome,
-    Queue,
-    Sleep,
-    route,
-)
+from router.flow import route
 from router.foreign import translate
 from router.limit import Limit
 from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
+from router.pump import Pump
 from router.router import Piece, Run, arguments_of
 from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace
@@ -328,7 +319,7 @@ class _AsyncRun:
 
     async def _pump(self, blocking: Run) -> Pieces:
         """A blocking provider's pieces, pumped by one thread for the whole exchange."""
-        pump = _Pump(blocking)
+        pump = Pump(blocking)
         self._router.pool.submit(pump.work)
         try:
             while True:
@@ -441,51 +432,6 @@ class _Within:
             await self._timeout.__aexit__(*exception)
         except TimeoutError:
             raise self._limit.error(time.monotonic()) from None
-
-
-class _Pump:
-    """Hands pieces from a thread to an event loop; wakes it only when it waits.
-
-    Attributes:
-        ready: Set when something may be taken.
-        finished: Whether the thread is done; `error` is what it ended with.
-    """
-
-    def __init__(self, blocking: Run) -> None:
-        self._run = blocking
-        self._loop = asyncio.get_running_loop()
-        self._pieces: deque[str | Chunk] = deque()
-        self._woken = False
-        self.ready = asyncio.Event()
-        self.finished = False
-        self.error: BaseException | None = None
-
-    def work(self) -> None:
-        """Run the exchange to its end, in a thread of the pool."""
-        try:
-            for piece in self._run.pieces:
-                self._pieces.append(piece)
-                self._wake()
-        except BaseException as error:  # noqa: BLE001  # raised again in the loop
-            self.error = error
-        finally:
-            self._run.pieces.close()
-            self.finished = True
-            self._wake()
-
-    def taken(self) -> list[str | Chunk]:
-        """What has come, in the loop's thread."""
-        self.ready.clear()
-        self._woken = False
-        return [self._pieces.popleft() for _ in range(len(self._pieces))]
-
-    def _wake(self) -> None:
-        if not self._woken:
-            self._woken = True
-            try:
-                self._loop.call_soon_threadsafe(self.ready.set)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                self._run.cancel()
 
 
 class _Drive:

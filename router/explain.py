@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from router.flow import Candidate, Job, State
 from router.health import Subject
+from router.job import Candidate, Job, State
 from router.policy import Policy
 from router.types import PassedOver
 

@@ -1,28 +1,20 @@
 """The routing of one call: a generator without I/O, clock or randomness of its own.
 
-It yields what to do and is told, in an `Event`, what happened and when. `Router` and
-`AsyncRouter` drive it; under a virtual clock it is a simulation.
-
-    Begin      run an attempt up to its first content, or its end -> CONTENT, FINISHED, FAILED
-    Deliver    hand the caller what it has, and the rest as it comes -> FINISHED, FAILED
-    Announce   tell the caller that the answer begins anew -> WOKE
-    Queue      wait until a target may have a free slot -> WOKE
-    Sleep      wait -> WOKE
+It yields what to do (`router.commands`) and is told, in an `Event`, what happened and when.
+`Router` and `AsyncRouter` drive it; under a virtual clock it is a simulation.
 
 It returns the completion, or raises what the caller is to be given. Which target is next is the
-decision of `Choice`, what an error means is a row of `router.rules`.
+decision of `router.choice`, what an error means is a row of `router.rules`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Generator
 from typing import Literal, TypeAlias
 
-from msgspec import Struct
-
 from router.answer import Answer
-from router.budget import Budget
+from router.choice import Choice, Option
+from router.commands import Announce, Begin, Command, Deliver, Event, Outcome, Queue, Sleep
 from router.errors import (
     AllTargetsFailed,
     Cancelled,
@@ -31,290 +23,13 @@ from router.errors import (
     RouterError,
     StreamInterrupted,
 )
-from router.health import Cooling, Health, Subject
-from router.journal import Journal, Run
-from router.messages import Message
-from router.parameters import Binding
-from router.plugins import Registered
-from router.policy import OnInterrupt, Policy, backoff
-from router.rules import Rule, Rules, rule_for
-from router.slots import Slots
-from router.types import Completion, Model, PassedOver, Restart, Target
-
-
-class Candidate(Struct, frozen=True, kw_only=True):
-    """A target that can take the call, with everything that an attempt at it needs.
-
-    Attributes:
-        messages: The call's, without what only another provider can read (`left_out` names it).
-    """
-
-    target: Target
-    registered: Registered
-    model: Model
-    binding: Binding
-    messages: tuple[Message, ...]
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def origin(self) -> str:
-        """Who can read the sealed reasoning that it answers with."""
-        return self.registered.provider.origin or self.registered.name
-
-    @property
-    def max_concurrency(self) -> int | None:
-        """How many attempts may be under way at once."""
-        own = self.target.max_concurrency
-        return self.registered.provider.max_concurrency if own is None else own
-
-
-class Job(Struct, frozen=True, kw_only=True):
-    """A call, planned: whom it may go to, in order, and how far."""
-
-    request_id: str
-    candidates: tuple[Candidate, ...]
-    passed_over: tuple[PassedOver, ...]
-    stream: bool
-    policy: Policy
-
-
-class State(Struct, frozen=True, kw_only=True):
-    """What the calls of one router share, and the flow consults.
-
-    Attributes:
-        draw: Gives a number in [0, 1), for jitter.
-    """
-
-    health: Health
-    budget: Budget
-    slots: Slots
-    rules: Rules
-    draw: Callable[[], float]
-
-
-class Begin(Struct, frozen=True, kw_only=True):
-    """Run an attempt.
-
-    Attributes:
-        until: How far before the flow is told.
-        patient: Whether its first token has no limit of its own: nobody else is left.
-        prefill: Text to be continued, which counts as the beginning of the answer.
-    """
-
-    candidate: Candidate
-    until: Literal["content", "end"]
-    patient: bool
-    prefill: str = ""
-
-
-class Deliver(Struct, frozen=True):
-    """Hand the running attempt's pieces to the caller, those it has and those to come."""
-
-
-class Announce(Struct, frozen=True):
-    """Hand the caller the news that the answer begins anew."""
-
-    restart: Restart
-
-
-class Queue(Struct, frozen=True):
-    """Wait until a slot may be free at a target, or an instant of the monotonic clock."""
-
-    target: str
-    limit: int
-    until: float
-
-
-class Sleep(Struct, frozen=True):
-    """Do nothing until an instant of the monotonic clock."""
-
-    until: float
-
-
-Command: TypeAlias = Begin | Deliver | Announce | Queue | Sleep
-
-
-class Outcome(enum.Enum):
-    """What became of a command."""
-
-    CONTENT = enum.auto()
-    FINISHED = enum.auto()
-    FAILED = enum.auto()
-    WOKE = enum.auto()
-
-
-class Event(Struct, frozen=True):
-    """What happened, and when (seconds of the monotonic clock).
-
-    Attributes:
-        typed: Whether the caller reads typed pieces, and so understands a `Restart`.
-    """
-
-    outcome: Outcome
-    at: float
-    run: Run | None = None
-    error: RouterError | None = None
-    typed: bool = False
-
+from router.job import Job, State
+from router.journal import Journal
+from router.policy import OnInterrupt, backoff
+from router.rules import Rule, rule_for
+from router.types import Completion, PassedOver, Restart
 
 Flow: TypeAlias = Generator[Command, Event, Completion]
-
-
-class Option:
-    """A candidate, and what became of it in this call.
-
-    Attributes:
-        tries: Its attempts so far.
-        ready_at: When it may be tried again; `None` while it was not tried, or must not be.
-        at_once: Whether that is before any other target.
-        charged: Whether its last attempt was charged to the budget.
-        in_health: Whether it was chosen because nothing is known against it.
-        closed: Whether it is out of this call.
-    """
-
-    __slots__ = (
-        "ambiguous",
-        "at_once",
-        "candidate",
-        "charged",
-        "closed",
-        "in_health",
-        "name",
-        "ready_at",
-        "subject",
-        "tries",
-    )
-
-    def __init__(self, candidate: Candidate) -> None:
-        self.candidate = candidate
-        self.name = str(candidate.target)
-        self.subject = Subject(
-            target=self.name,
-            provider=candidate.target.provider,
-            quota=candidate.target.quota_group,
-        )
-        self.tries = 0
-        self.ambiguous = 0
-        self.ready_at: float | None = None
-        self.at_once = False
-        self.charged = False
-        self.closed = False
-        self.in_health = False
-
-    @property
-    def fresh(self) -> bool:
-        return self.tries == 0 and not self.closed
-
-    @property
-    def waits(self) -> bool:
-        return self.ready_at is not None and not self.closed
-
-
-class Choice:
-    """Chooses the next target of one call."""
-
-    def __init__(self, job: Job, journal: Journal, state: State) -> None:
-        self.options = [Option(candidate) for candidate in job.candidates]
-        self._policy = job.policy
-        self._journal = journal
-        self._state = state
-        self.back_at: float | None = None
-        """When the first of those that are cooling would be back, where nobody waits for it."""
-
-    def next(
-        self, now: float, deadline: float | None, allowed: Callable[[Option], bool]
-    ) -> Option | Sleep | None:
-        """The next target to try, how long to wait for it, or `None` when nothing is left.
-
-        In this order: a retry that is due at once; the targets not yet tried, as the caller
-        listed them, that are in health; then those whose ejection was only inferred; then
-        whichever comes back first, of retries and of those that are cooling.
-        """
-        if self._journal.count >= self._policy.attempts:
-            return None
-        options = [option for option in self.options if not option.closed and allowed(option)]
-        for option in options:
-            option.in_health = False
-            if option.at_once and self._granted(option, now, charged=True):
-                return option
-        ejected: list[tuple[Cooling, Option]] = []
-        cooling: list[tuple[float, Option]] = []
-        for option in [option for option in options if option.fresh]:
-            found = self._state.health.cooling(option.subject, now)
-            if found is None:
-                if self._granted(option, now, charged=self._is_failing(option)):
-                    option.in_health = True
-                    for ejection, passed in ejected:
-                        self._tell(passed, ejection, now)
-                    return option
-            elif found.commanded:
-                cooling.append((found.until, option))
-                self._tell(option, found, now)
-            else:
-                ejected.append((found, option))
-        return self._last_resort(now, deadline, options, ejected, cooling)
-
-    def is_last(self, chosen: Option, allowed: Callable[[Option], bool]) -> bool:
-        """Whether no other target is left to be tried for the first time."""
-        return not any(o.fresh and allowed(o) for o in self.options if o is not chosen)
-
-    def _last_resort(
-        self,
-        now: float,
-        deadline: float | None,
-        options: list[Option],
-        ejected: list[tuple[Cooling, Option]],
-        cooling: list[tuple[float, Option]],
-    ) -> Option | Sleep | None:
-        for _, option in ejected:  # the panic rule: an inference never leaves a call without any
-            if self._granted(option, now, charged=self._journal.count > 0):
-                return option
-        for found, option in ejected:
-            self._tell(option, found, now)
-        waiting = [
-            *cooling,
-            *((self._due(option, now), option) for option in options if option.waits),
-        ]
-        for at, option in sorted(waiting, key=lambda pair: pair[0]):
-            if at > now:
-                late = deadline is not None and at >= deadline
-                if late or at - now > self._policy.longest_wait:
-                    self.back_at = at
-                    return None
-                return Sleep(at)
-            charged = option.tries > 0 or self._is_failing(option)
-            if self._granted(option, now, charged=charged):
-                return option
-        return None
-
-    def _due(self, option: Option, now: float) -> float:
-        """When a retry may be sent: after its back-off, and after what the server asked for."""
-        assert option.ready_at is not None
-        found = self._state.health.cooling(option.subject, now)
-        commanded = found.until if found is not None and found.commanded else now
-        return max(option.ready_at, commanded)
-
-    def _is_failing(self, option: Option) -> bool:
-        return self._journal.count > 0 and self._state.health.is_failing(option.subject)
-
-    def _granted(self, option: Option, now: float, *, charged: bool) -> bool:
-        """Whether the budget allows it; a target that it refuses is out of this call."""
-        option.charged = charged
-        if charged and not self._state.budget.withdraw(now):
-            option.closed = True
-            self._journal.passed_over(
-                PassedOver(
-                    target=option.name,
-                    reason="budget",
-                    detail="the router's budget of extra attempts is used up",
-                )
-            )
-            return False
-        return True
-
-    def _tell(self, option: Option, cooling: Cooling, now: float) -> None:
-        detail = f"cooling for {max(0.0, cooling.until - now):.1f} s after {cooling.reason}"
-        self._journal.passed_over(PassedOver(target=option.name, reason="cooling", detail=detail))
 
 
 def route(job: Job, journal: Journal, state: State, started: float) -> Flow:

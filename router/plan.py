@@ -17,7 +17,7 @@ from router.errors import (
     UnsupportedParameter,
 )
 from router.exchange import Extras
-from router.flow import Candidate, Job
+from router.job import Candidate, Job
 from router.messages import Message
 from router.parameters import RESERVED, Binding, Kind, Parameters, bind, close_matches
 from router.plugins import Registered

@@ -10,20 +10,11 @@ from router.answer import Answer
 from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Prepared
 from router.cleanup import Cleanups
 from router.clock import Clock
+from router.commands import Announce, Begin, Command, Deliver, Event, Outcome, Queue, Sleep
 from router.errors import Cancelled, ConfigError, RouterError
 from router.exchange import ASKING, PING, Action, Notes, run
-from router.flow import (
-    Announce,
-    Begin,
-    Command,
-    Deliver,
-    Event,
-    Outcome,
-    Queue,
-    Sleep,
-    State,
-    route,
-)
+from router.flow import route
+from router.job import State
 from router.limit import Limit
 from router.messages import Message, copied
 from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait

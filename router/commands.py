@@ -1,0 +1,85 @@
+"""What the routing of a call asks its driver to do, and is told.
+
+Begin      run an attempt up to its first content, or its end -> CONTENT, FINISHED, FAILED
+Deliver    hand the caller what it has, and the rest as it comes -> FINISHED, FAILED
+Announce   tell the caller that the answer begins anew -> WOKE
+Queue      wait until a target may have a free slot -> WOKE
+Sleep      wait -> WOKE
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from router.errors import RouterError
+from router.job import Candidate
+from router.journal import Run
+from router.types import Restart
+
+
+class Begin(Struct, frozen=True, kw_only=True):
+    """Run an attempt.
+
+    Attributes:
+        until: How far before the flow is told.
+        patient: Whether its first token has no limit of its own: nobody else is left.
+        prefill: Text to be continued, which counts as the beginning of the answer.
+    """
+
+    candidate: Candidate
+    until: Literal["content", "end"]
+    patient: bool
+    prefill: str = ""
+
+
+class Deliver(Struct, frozen=True):
+    """Hand the running attempt's pieces to the caller, those it has and those to come."""
+
+
+class Announce(Struct, frozen=True):
+    """Hand the caller the news that the answer begins anew."""
+
+    restart: Restart
+
+
+class Queue(Struct, frozen=True):
+    """Wait until a slot may be free at a target, or an instant of the monotonic clock."""
+
+    target: str
+    limit: int
+    until: float
+
+
+class Sleep(Struct, frozen=True):
+    """Do nothing until an instant of the monotonic clock."""
+
+    until: float
+
+
+Command: TypeAlias = Begin | Deliver | Announce | Queue | Sleep
+
+
+class Outcome(enum.Enum):
+    """What became of a command."""
+
+    CONTENT = enum.auto()
+    FINISHED = enum.auto()
+    FAILED = enum.auto()
+    WOKE = enum.auto()
+
+
+class Event(Struct, frozen=True):
+    """What happened, and when (seconds of the monotonic clock).
+
+    Attributes:
+        typed: Whether the caller reads typed pieces, and so understands a `Restart`.
+    """
+
+    outcome: Outcome
+    at: float
+    run: Run | None = None
+    error: RouterError | None = None
+    typed: bool = False
