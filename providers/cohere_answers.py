@@ -317,10 +317,10 @@ def _place(raw: Mapping[str, Any], starts: Mapping[int, int]) -> tuple[int | Non
 
 
 def _sources(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of a citation; an empty one where there is none."""
     sources = raw.get("sources")
-    found = (
-        [each for each in sources if isinstance(each, dict)] if isinstance(sources, list) else []
-    )
+    listed = sources if isinstance(sources, list) else []
+    found: list[Mapping[str, Any]] = [each for each in listed if isinstance(each, dict)]
     return found or [{}]
 
 
