@@ -22,6 +22,7 @@ from emulators.messages import (
     tool_use,
     whole,
 )
+from features import emulated
 
 from providers.anthropic import FILES_BETA, MAX_TOKENS, VERSION, Anthropic
 from providers.openai import openai
@@ -85,6 +86,7 @@ def test_request_of_a_stream_says_so():
     assert request.stream
 
 
+@emulated("anthropic", "stop")
 def test_every_parameter_of_the_signature_is_sent():
     assert VALUES.keys() == {parameter.name for parameter in PARAMETERS}
     body = sent(**VALUES).json
@@ -282,6 +284,7 @@ THOUGHT = [
 ]
 
 
+@emulated("anthropic", "several turns", "tools", "tool results", "reasoning")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_conversation_with_thinking_and_tools_comes_back_usable(call, streamed):
     make = stream if streamed else whole

@@ -16,6 +16,7 @@ from emulators.messages import (
     tool_use,
     whole,
 )
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,7 @@ ANSWERS = {
 BODIES = [stream(*blocks) for blocks in ANSWERS.values()]
 
 
+@emulated("anthropic", "whole answers", "streaming")
 @pytest.mark.parametrize("blocks", ANSWERS.values(), ids=ANSWERS.keys())
 @pytest.mark.parametrize("size", [1, 4, 1000])
 def test_answer_is_the_same_whole_and_in_pieces(blocks, size):
@@ -265,6 +267,7 @@ RESULT = {
 }
 
 
+@emulated("anthropic", "citations")
 @pytest.mark.parametrize(
     ("citation", "expected"),
     [
@@ -287,6 +290,7 @@ def test_citation_tells_its_source_and_the_text_that_it_supports(citation, expec
 # -- usage
 
 
+@emulated("anthropic", "cached tokens")
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from emulators.messages import play
+from features import emulated
 
 from providers.anthropic import Anthropic
 from providers.anthropic_errors import STATUSES, Problem
@@ -54,6 +55,7 @@ def test_every_type_has_its_class():
     assert KINDS.keys() == STATUSES.keys()
 
 
+@emulated("anthropic", "errors")
 @pytest.mark.parametrize(("kind", "error"), KINDS.items())
 @pytest.mark.parametrize("stream", [False, True])
 def test_refusal_becomes_the_class_of_its_type(kind, error, stream):

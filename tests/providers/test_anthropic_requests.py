@@ -11,6 +11,7 @@ from emulators.messages import (
     tool_use,
     whole,
 )
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ def test_text_is_a_block():
     assert turns(user("Hello")) == [{"role": "user", "content": [text("Hello")]}]
 
 
+@emulated("anthropic", "system prompts")
 def test_system_messages_stand_beside_the_conversation():
     body = sent(
         {"role": "system", "content": "Be brief."},
@@ -107,6 +109,7 @@ def picture(url, **fields):
     return {"type": "image_url", "image_url": {"url": url}, **fields}
 
 
+@emulated("anthropic", "images")
 def test_picture_goes_out_as_url_or_bytes():
     place = "https://example.org/a.png"
     (turn,) = turns(user([picture(place), picture(data_url(PNG, "image/png"), **MARK)]))
@@ -127,6 +130,7 @@ def file(data=None, media_type=None, **fields):
     return {"type": "file", "file": {**held, **beside}, **fields}
 
 
+@emulated("anthropic", "files")
 @pytest.mark.parametrize(
     ("part", "block"),
     [
@@ -203,6 +207,7 @@ def test_text_file_that_is_none_is_refused():
         sent(user([file(b"\xff", "text/plain")]))
 
 
+@emulated("anthropic", "cache markers")
 def test_cache_marker_of_a_message_is_that_of_its_last_block():
     (turn,) = turns(user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], **MARK))
     assert turn["content"] == [text("a"), {**text("b"), **MARK}]
@@ -421,6 +426,7 @@ def thought(model="claude-to-come", **given):
     return body.get("thinking"), body.get("output_config")
 
 
+@emulated("anthropic", "reasoning effort")
 @pytest.mark.parametrize(
     ("effort", "level"),
     [("minimal", "low"), ("low", "low"), ("medium", "medium"), ("high", "high"), ("max", "max")],
@@ -480,6 +486,7 @@ SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
 
 
+@emulated("anthropic", "structured output")
 def test_schema_of_the_answer_stands_beside_the_effort():
     form = {"format": {"type": "json_schema", "schema": SCHEMA}}
     assert thought(response_format=FORMAT) == (None, form)

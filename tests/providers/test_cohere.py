@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from emulators.chat import Played, sse
 from emulators.loopback import LoopbackServer, Reply
+from features import emulated
 from routed import Routed
 
 from providers.cohere import Cohere
@@ -178,6 +179,7 @@ def streamed(body):
     return Reply(200, (("content-type", "text/event-stream"),), body)
 
 
+@emulated("cohere", "several turns", "tools", "tool results", "reasoning")
 @both
 def test_conversation_with_plan_and_tools_goes_on(kind):
     with Service(streamed(CALLING), streamed(SAYING)) as service:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from emulators.chat import Played
+from features import emulated
 
 from providers.cohere import Cohere
 from router import (
@@ -35,6 +36,7 @@ def refused(status, body):
     return Played(Cohere(key=KEY), encoded, status=status, messages=messages).error
 
 
+@emulated("cohere", "errors")
 @pytest.mark.parametrize(
     ("status", "message", "kind"),
     [

@@ -2,6 +2,7 @@
 
 import pytest
 from emulators.chat import Played
+from features import emulated
 
 from providers.cohere import Cohere
 from router import (
@@ -50,6 +51,7 @@ def test_request_is_the_call_and_nothing_more():
     }
 
 
+@emulated("cohere", "stop", "seed")
 def test_parameters_go_out_under_the_names_of_the_wire():
     same = {
         "temperature": 0,
@@ -65,6 +67,7 @@ def test_parameters_go_out_under_the_names_of_the_wire():
     assert body(stop=["a", "b"])["stop_sequences"] == ["a", "b"]
 
 
+@emulated("cohere", "reasoning effort")
 @pytest.mark.parametrize(
     ("effort", "thinking"),
     [
@@ -84,6 +87,7 @@ def test_thinking_in_the_words_of_the_wire_counts_before_an_effort():
     assert body(reasoning_effort="none", thinking=own)["thinking"] == own
 
 
+@emulated("cohere", "structured output")
 def test_schema_goes_where_the_wire_has_it():
     schema = {"type": "object", "properties": {}}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
@@ -124,11 +128,13 @@ def test_strict_tools_are_so_all_together():
 # -- messages
 
 
+@emulated("cohere", "system prompts")
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_system_prompts_have_one_role(role):
     assert turn(role=role, content="Be brief.") == {"role": "system", "content": "Be brief."}
 
 
+@emulated("cohere", "images")
 def test_pictures_go_out_by_address_or_as_data():
     parts = (
         Text(text="What is this?", extra={"cache_control": {"type": "ephemeral"}}),
@@ -179,6 +185,7 @@ def test_calls_and_their_results_go_out_side_by_side():
     assert sent[3]["content"] == [{"type": "text", "text": "a cat"}]
 
 
+@emulated("cohere", "files")
 def test_file_in_a_result_is_a_document():
     parts = (
         File(

@@ -13,6 +13,7 @@ from calling import Caller
 from emulators.chat import Played
 from emulators.gemini import USAGE, called, events, reply, text
 from emulators.loopback import Cut, LoopbackServer, Reply
+from features import emulated
 
 from providers.gemini import BASE_URL, KEY_VARIABLES, URL_VARIABLE, Gemini
 from providers.gemini_requests import BUDGETS, UNSEALED
@@ -262,6 +263,7 @@ def test_call_reaches_the_service_whole(caller, stream):
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
+@emulated("gemini", "several turns", "tools", "tool results", "reasoning")
 @pytest.mark.parametrize("stream", [False, True])
 def test_conversation_with_tools_and_reasoning_goes_on(caller, stream):
     parts = [

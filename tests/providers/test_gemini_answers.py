@@ -5,6 +5,7 @@ import json
 import pytest
 from emulators.chat import Played, split
 from emulators.gemini import USAGE, called, events, reply, text
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ STREAMS = {
 """The same answer in many forms."""
 
 
+@emulated("gemini", "whole answers", "streaming")
 @pytest.mark.parametrize("body", STREAMS.values(), ids=STREAMS.keys())
 def test_stream_is_the_same_answer_in_every_form(body):
     completion = played(body).completion
@@ -346,6 +348,7 @@ def test_answer_goes_back_as_it_came():
     assert turn == {"role": "model", "parts": parts}
 
 
+@emulated("gemini", "several answers")
 def test_several_choices_are_told_apart():
     choices = whole(
         reply(text("Hi")),
@@ -360,6 +363,7 @@ def test_several_choices_are_told_apart():
     assert choices[1].reasoning_blocks[0].extra == {"start": 3, "end": 4}
 
 
+@emulated("gemini", "log probabilities")
 def test_log_probabilities_come_with_their_alternatives():
     chosen = [{"token": "Hi", "tokenId": 7, "logProbability": -0.5}, {"token": "!"}]
     tops = [{"candidates": [{"token": "Hi"}, {"token": "Ho"}]}]
@@ -377,6 +381,7 @@ def test_raw_holds_what_has_no_name():
 # -- usage
 
 
+@emulated("gemini", "cached tokens")
 @pytest.mark.parametrize(
     ("told", "wanted"),
     [
@@ -422,6 +427,7 @@ def support(start, end, *numbers, said=None):
     return {"segment": segment, "groundingChunkIndices": list(numbers)}
 
 
+@emulated("gemini", "citations")
 def test_sources_are_cited_with_the_place_that_rests_on_them_in_characters():
     grounding = {
         "groundingChunks": [SEA, SUN],

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from emulators.chat import Played
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,7 @@ ERRORS = [
 ]
 
 
+@emulated("gemini", "errors")
 @pytest.mark.parametrize(("body", "kind", "code"), ERRORS)
 def test_error_is_of_the_class_that_the_body_says(body, kind, code):
     for error in (refused(body), refused([body], body["error"]["code"])):

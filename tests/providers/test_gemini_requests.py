@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_turns_are_the_users_and_the_models():
     ]
 
 
+@emulated("gemini", "system prompts")
 def test_system_messages_stand_beside_the_conversation_wherever_they_stood():
     brief = {"role": "system", "content": "Be brief."}
     kind = {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]}
@@ -109,6 +111,7 @@ PARTS = [
 ]
 
 
+@emulated("gemini", "images", "audio", "files")
 @pytest.mark.parametrize(("part", "wanted"), PARTS)
 def test_part_goes_out_with_its_bytes_or_its_place(part, wanted):
     assert contents_of(user([part])) == [{"role": "user", "parts": [wanted]}]
@@ -276,6 +279,7 @@ def test_block_without_a_place_goes_before_the_text():
 # -- parameters
 
 
+@emulated("gemini", "stop", "seed", "structured output")
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
@@ -321,6 +325,7 @@ EFFORTS = {
 }
 
 
+@emulated("gemini", "reasoning effort")
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_effort_is_a_budget_or_a_level(effort):
     names = ("gemini-2.5-pro", OLD, "gemini-3.1-pro-preview", NEW)

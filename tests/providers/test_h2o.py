@@ -20,6 +20,7 @@ from emulators.chatui import ChatUI
 from emulators.loopback import Cut, Reply
 from emulators.script import AWKWARD_TOKENS, SLOW_TOKENS, TOKENS, Mode
 from emulators.tgi import TGI
+from features import emulated, recorded
 
 from providers.h2o import BASE_URL, WIRE_IDS, H2o, _create_completion, params
 from router import (
@@ -132,6 +133,7 @@ def response(shared, directory, name):
 # -- what is sent
 
 
+@recorded("h2o", "streaming")
 def test_exchange_is_the_captured_one(shared):
     names = ("06b_settings_jsonaccept", "08_conv_ok", "10_msg_ok")
     rows, answers = zip(*(captured(shared, "chatui-v0.3", name) for name in names), strict=True)
@@ -203,6 +205,7 @@ def test_conversations_are_shared_with_the_models_authors_only_if_asked():
     assert Played(sharing, [ACCEPTED, OPENED, streamed()]).requests[0].form[field] == "true"
 
 
+@emulated("h2o", "system prompts", "several turns")
 def test_whole_history_is_one_prompt():
     messages = [
         {"role": "system", "content": "Be brief."},
@@ -240,6 +243,7 @@ DEFAULTS = {
 }
 
 
+@emulated("h2o", "seed")
 @pytest.mark.parametrize(
     ("given", "changes", "absent"),
     [
@@ -487,6 +491,7 @@ REFUSALS = [
 ]
 
 
+@recorded("h2o", "errors")
 @pytest.mark.parametrize(("directory", "name", "step", "kind", "code"), REFUSALS)
 def test_captured_refusal_is_a_typed_error(shared, directory, name, step, kind, code):
     refused = response(shared, directory, name)
@@ -907,6 +912,7 @@ def stream(router, server, count=None, settings=None, **call):
     return asyncio.run(run())
 
 
+@emulated("h2o", "whole answers")
 @ROUTERS
 def test_router_gets_a_whole_answer(router, chat_ui):
     answer = complete(router, chat_ui)
@@ -1020,6 +1026,7 @@ def test_router_talks_to_a_bare_tgi(router):
     assert parameters.keys().isdisjoint({"temperature", "top_p"})
 
 
+@emulated("h2o", "stop")
 @ROUTERS
 def test_router_ends_an_answer_at_a_stop_sequence(router, chat_ui):
     """TGI sends the sequence itself, 0.7 does not even know of it."""

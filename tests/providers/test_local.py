@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from emulators import llamacpp
+from features import live
 
 import providers.local
 from providers.local import MAX_TOKENS, Local, smollm2
@@ -118,6 +119,7 @@ def test_max_tokens_ends_the_answer(local):
     assert chunks[-1].usage.output_tokens == 5
 
 
+@live("local", "stop")
 @pytest.mark.parametrize("stop", [" ", ["?!", " "]])
 def test_stop_ends_the_answer_before_its_text(local, stop):
     chunks = ask(local, stop=stop)
@@ -126,6 +128,7 @@ def test_stop_ends_the_answer_before_its_text(local, stop):
     assert " " not in text(chunks)
 
 
+@live("local", "seed")
 def test_seed_draws_the_same_tokens_again(local):
     def draw(seed: int) -> str:
         return text(ask(local, seed=seed, temperature=1.5, max_tokens=8))
@@ -161,6 +164,7 @@ def test_answer_continues_what_the_assistant_began(local):
     assert [model.accepts_prefill for model in local.models] == [True]
 
 
+@live("local", "system prompts")
 def test_developer_is_the_newer_name_of_system(local):
     def tokens(role: str) -> int:
         messages = [{"role": role, "content": "Answer in French."}, *SEA]
@@ -191,6 +195,7 @@ def test_json_object_is_json(local):
     assert text(chunks).lstrip().startswith("{")
 
 
+@live("local", "structured output")
 def test_json_schema_is_held_to(local):
     schema = {
         "type": "object",
@@ -249,6 +254,7 @@ def test_unknown_format_is_a_bad_request(local, response_format):
 # -- failures
 
 
+@live("local", "errors")
 def test_prompt_beyond_the_window_is_a_context_overflow(local):
     with pytest.raises(ContextOverflow, match=r"30\d\d\d tokens, the window 4096") as caught:
         ask(local, [{"role": "user", "content": "sea " * 30_000}])
@@ -576,6 +582,7 @@ def status(port: int, method: str, path: str, body: str | None = None, key: str 
 # -- through the routers
 
 
+@live("local", "whole answers", "streaming")
 def test_router_completes_and_streams(weights):
     with Router(settings={"local": {"context_window": 256}}) as router:
         completion = router.create_completion("local/smollm2", SEA, max_new_tokens=4)

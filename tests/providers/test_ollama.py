@@ -10,6 +10,7 @@ import pytest
 from emulators.chat import Played
 from emulators.loopback import Cut, LoopbackServer, Reply
 from emulators.ollama import added, last, lines
+from features import emulated
 from routed import Routed
 
 from providers.ollama import Ollama
@@ -154,6 +155,7 @@ def streamed(body):
     return Reply(200, (("content-type", "application/x-ndjson"),), body, chunked=True)
 
 
+@emulated("ollama", "several turns", "tools", "tool results", "reasoning")
 @both
 def test_conversation_with_thinking_and_tools_goes_on(kind):
     with Server(streamed(CALLING), streamed(SAYING)) as server:

@@ -5,6 +5,7 @@ import json
 import pytest
 from emulators.chat import Played, split
 from emulators.ollama import added, last, lines
+from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ CALLER = (
 )
 
 
+@emulated("ollama", "whole answers", "streaming")
 @pytest.mark.parametrize(
     "played", [stream(*THINKER), whole(content="By Matz.", thinking="Hmm. Who? 🌊")]
 )
@@ -122,6 +124,7 @@ def test_usage_that_is_not_told_is_unknown():
     assert told == Usage(output_tokens=2)
 
 
+@emulated("ollama", "log probabilities")
 def test_log_probabilities_keep_the_shape_of_the_wire():
     item = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
     completion = stream({**added(content="Hi"), "logprobs": [item]}, last()).completion

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from emulators.chat import Played
+from features import emulated
 
 from providers.ollama import Ollama
 from router import (
@@ -31,6 +32,7 @@ def refused(status, body, model="llama9"):
     return Played(provider, encoded, status=status, model=model, messages=messages).error
 
 
+@emulated("ollama", "errors")
 @pytest.mark.parametrize(
     ("status", "message", "kind"),
     [

@@ -3,6 +3,7 @@
 import pytest
 from emulators.chat import Played
 from emulators.ollama import last, lines
+from features import emulated
 
 from providers.ollama import Ollama
 from router import Audio, File, Image, Message, Reasoning, Text, ToolCall, UnsupportedParameter
@@ -36,6 +37,7 @@ def test_request_is_the_call_and_nothing_more():
     }
 
 
+@emulated("ollama", "stop", "seed")
 def test_options_have_the_names_of_the_wire():
     same = {
         "temperature": 0,
@@ -65,6 +67,7 @@ def test_what_is_no_option_stands_beside_them():
     assert "options" not in sent
 
 
+@emulated("ollama", "reasoning effort")
 @pytest.mark.parametrize(
     ("effort", "think"),
     [("none", False), ("minimal", "low"), ("low", "low"), ("medium", "medium"), ("high", "high")],
@@ -73,6 +76,7 @@ def test_effort_is_whether_and_how_long_to_think(effort, think):
     assert body(reasoning_effort=effort)["think"] == think
 
 
+@emulated("ollama", "structured output")
 @pytest.mark.parametrize(
     ("wanted", "form"),
     [
@@ -91,11 +95,13 @@ def test_response_format_is_a_schema_or_a_word(wanted, form):
 # -- messages
 
 
+@emulated("ollama", "system prompts")
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_system_prompts_have_one_role(role):
     assert turn(role=role, content="Be brief.") == {"role": "system", "content": "Be brief."}
 
 
+@emulated("ollama", "images")
 def test_pictures_stand_beside_the_text():
     parts = (
         Text(text="What is "),

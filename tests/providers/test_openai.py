@@ -9,6 +9,7 @@ import pytest
 from emulators.chat import QUESTION, Played, call, chunk, delta, message, sse
 from emulators.llamacpp import SLOTS, WINDOW
 from emulators.loopback import LoopbackServer, Reply
+from features import live
 
 from providers import compatible
 from providers.openai import Row, openai
@@ -422,6 +423,7 @@ def schema(of):
 SENTENCE = {"response_format": schema({"const": "The sea is wide."})}
 
 
+@live("llama.cpp", "whole answers", "streaming")
 @pytest.mark.parametrize("stream", [False, True])
 def test_real_server_answers(ask, real, stream):
     completion = ask(real, stream=stream, max_tokens=64, **SENTENCE)
@@ -454,6 +456,7 @@ def complete(real):
         yield call
 
 
+@live("llama.cpp", "stop")
 @pytest.mark.parametrize("stream", [False, True])
 def test_real_server_stops_where_it_is_told(complete, stream):
     cut = complete(stream=stream, max_tokens=2, **SENTENCE)
@@ -462,6 +465,7 @@ def test_real_server_stops_where_it_is_told(complete, stream):
     assert (stopped.text, stopped.finish_reason) == ('"The sea ', "stop")
 
 
+@live("llama.cpp", "structured output")
 def test_real_server_writes_json_of_a_schema(complete):
     weather = {
         "type": "object",
@@ -473,6 +477,7 @@ def test_real_server_writes_json_of_a_schema(complete):
     assert isinstance(json.loads(completion.text)["sunny"], bool)
 
 
+@live("llama.cpp", "several answers")
 @pytest.mark.parametrize("stream", [False, True])
 def test_real_server_gives_several_answers(complete, stream):
     completion = complete(stream=stream, n=SLOTS, max_tokens=4)
@@ -480,6 +485,7 @@ def test_real_server_gives_several_answers(complete, stream):
     assert all(choice.text and choice.finish_reason for choice in completion.choices)
 
 
+@live("llama.cpp", "log probabilities")
 def test_real_server_gives_log_probabilities(complete):
     completion = complete(logprobs=True, top_logprobs=2, max_tokens=3)
     (choice,) = completion.choices
@@ -494,6 +500,7 @@ def test_real_server_refuses_a_wrong_key(ask, llama_server, stream):
     assert (caught.value.status, caught.value.code) == (401, "authentication_error")
 
 
+@live("llama.cpp", "errors")
 @pytest.mark.parametrize("stream", [False, True])
 def test_real_server_says_that_the_prompt_is_too_long(complete, stream):
     question = [{"role": "user", "content": "sea " * (WINDOW + 1)}]
