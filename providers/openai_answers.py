@@ -347,10 +347,10 @@ class Reader:
         return pieces
 
     def _reasoning(self, message: Message, index: int) -> list[Piece]:
+        if not (message.reasoning_content or message.reasoning or message.reasoning_details):
+            return []
         details = _dicts(message.reasoning_details)
         text = message.reasoning_content or message.reasoning or detail_text(details)
-        if not text and not details:
-            return []
         self._speaker(index).reasoning.take(text, details)
         return [Chunk(reasoning=text, index=index)] if text else []
 
