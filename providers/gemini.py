@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from providers.catalogue import known_models
 from router import (
@@ -85,6 +85,36 @@ def _model(id_: str, *without: str) -> Model:
 
 # What they ignore or refuse, by Google's page of the model.
 _FIXED_SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
+
+
+MOST_LISTED = 1000
+"""The longest page of the list of models that the service gives."""
+
+METHOD = "generateContent"
+"""What a model of the list can do if it can be called here."""
+
+
+class Listed(Struct, frozen=True):
+    """A model in the service's list."""
+
+    name: str
+    inputTokenLimit: int | None = None  # noqa: N815  # the wire's own names
+    outputTokenLimit: int | None = None  # noqa: N815  # likewise
+    supportedGenerationMethods: tuple[str, ...] = ()  # noqa: N815  # likewise
+
+    def model(self) -> Model:
+        """What the list says of it."""
+        return Model(
+            id=self.name.removeprefix("models/"),
+            context_window=self.inputTokenLimit,
+            output_limit=self.outputTokenLimit,
+        )
+
+
+class Page(Struct, frozen=True):
+    """The list of models."""
+
+    models: tuple[Listed, ...]
 
 
 class Gemini(WireProvider):
@@ -192,6 +222,19 @@ class Gemini(WireProvider):
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
         return known_models(self.name)
+
+    def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
+        """Yield the request for the models that the service serves, and return them.
+
+        Raises:
+            RouterError: As from `create_completion`.
+        """
+        url = f"{self.base_url}/models?pageSize={MOST_LISTED}"
+        response = yield HttpRequest("GET", url, {**self._headers, KEY_HEADER: self._secret()})
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
+        page: Page = response.json(Page)
+        return [each.model() for each in page.models if METHOD in each.supportedGenerationMethods]
 
     def missing(self) -> str | None:
         try:

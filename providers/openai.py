@@ -7,7 +7,7 @@ What goes out is the call's own arguments and messages; a row says what its serv
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -140,6 +140,26 @@ class Row(Struct, frozen=True, kw_only=True):
         return " or ".join([*self.key_variables, "the setting key"])
 
 
+class Listed(Struct, frozen=True):
+    """A model in a service's list; the services name its window in three ways, or not at all."""
+
+    id: str
+    context_length: int | None = None
+    context_window: int | None = None
+    max_context_length: int | None = None
+
+    def model(self) -> Model:
+        """What the list says of it."""
+        window = self.context_length or self.context_window or self.max_context_length
+        return Model(id=self.id, context_window=window)
+
+
+class Page(Struct, frozen=True):
+    """The list of models."""
+
+    data: tuple[Listed, ...]
+
+
 class OpenAI(WireProvider):
     """A service that speaks OpenAI's chat completions, made from its row and its settings.
 
@@ -237,6 +257,19 @@ class OpenAI(WireProvider):
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
         return known_models(self.name)
+
+    def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
+        """Yield the request for the models that the service serves, and return them.
+
+        Raises:
+            RouterError: As from `create_completion`.
+        """
+        headers = {**self._headers, **self._authorization()}
+        response = yield HttpRequest("GET", f"{self.base_url}/models", headers)
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
+        page: Page = response.json(Page)
+        return [listed.model() for listed in page.data]
 
     def missing(self) -> str | None:
         try:
