@@ -4,7 +4,7 @@ Standard output has what was asked for and nothing else; logs, tables of attempt
 to standard error. Exit codes:
 
     0    done
-    1    no target answered; a plugin is broken; `doctor` found something broken
+    1    no target answered; a plugin is broken; `doctor` or `conformance` found something broken
     2    bad usage: of the command, or of a call, refused before anything was sent
     130  interrupted (Ctrl-C)
     141  whoever read the output went away
@@ -125,18 +125,24 @@ def _log_options(command: Command) -> Command:
     return verbose(output(command))
 
 
-def _parameters(
-    ctx: click.Context, option: click.Parameter, given: Sequence[str]
-) -> dict[str, Any]:
-    """Parameters as `name=value`, the value JSON where it is that, else text."""
-    parameters: dict[str, Any] = {}
+def _assigned(ctx: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+    """What is given as `name=value`, the value JSON where it is that, else text."""
+    values: dict[str, Any] = {}
     for each in given:
         name, equals, text = each.partition("=")
         if not equals or not name.isidentifier():
             raise click.BadParameter(f"{each!r} is not NAME=VALUE", ctx, option)
-        if name in CALL_ARGUMENTS:
-            raise click.BadParameter(f"{name} is not a parameter of a target", ctx, option)
-        parameters[name] = _value(text)
+        values[name] = _value(text)
+    return values
+
+
+def _parameters(
+    ctx: click.Context, option: click.Parameter, given: Sequence[str]
+) -> dict[str, Any]:
+    """The parameters of a call."""
+    parameters = _assigned(ctx, option, given)
+    if names := [name for name in parameters if name in CALL_ARGUMENTS]:
+        raise click.BadParameter(f"{names[0]} is not a parameter of a target", ctx, option)
     return parameters
 
 
@@ -561,6 +567,49 @@ def doctor(ctx: click.Context, as_json: bool, config: Path | None) -> None:
         rows = [(finding.status, finding.check, finding.detail) for finding in findings]
         table.write(("status", "check", "detail"), rows, sys.stdout)
     if any(finding.status == "broken" for finding in findings):
+        ctx.exit(1)
+
+
+@main.command()
+@click.argument("provider")
+@click.option(
+    "--samples",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON: what its server would answer. See docs/conformance.md.",
+)
+@click.option(
+    "--setting",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_assigned,
+    help="A setting of the provider; the value is JSON, or else text.",
+)
+@_json_option
+@click.pass_context
+def conformance(
+    ctx: click.Context, provider: str, file: Path | None, settings: dict[str, Any], as_json: bool
+) -> None:
+    """Check that an installed PROVIDER keeps the contract; exit 1 when it does not.
+
+    Nothing is sent: a server's answers come from the samples. It is given a made-up key.
+    """
+    from router.testing.conformance import examine, installed, read_samples
+
+    samples = read_samples(file) if file is not None else ()
+    findings = examine(installed(provider, os.environ), samples, settings)
+    if as_json:
+        _write_json({"findings": [_plain(finding) for finding in findings]})
+    else:
+        rows = [
+            (finding.status, finding.check, detail)
+            for finding in findings
+            for detail in finding.details or ("",)
+        ]
+        table.write(("status", "check", "detail"), rows, sys.stdout)
+    if any(finding.status == "failed" for finding in findings):
         ctx.exit(1)
 
 

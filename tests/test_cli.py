@@ -560,6 +560,62 @@ def test_the_version_is_the_distribution_s(shell: Shell) -> None:
     assert importlib.metadata.version("pluggable-router") in shell.run("--version").stdout
 
 
+# conformance
+
+
+def test_conformance_has_a_row_for_each_check(shell: Shell) -> None:
+    done = shell("conformance", "tide")
+    assert (done.code, done.stderr) == (0, "")
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert rows[:4] == [
+        ["status", "check", "detail"],
+        ["passed", "contract"],
+        ["passed", "parameters"],
+        ["skipped", "answers", "there are no samples"],
+    ]
+
+
+def test_conformance_takes_samples_from_a_file(shell: Shell) -> None:
+    calm = {"name": "calm", "model": "calm", "text": "The sea is calm."}
+    (shell.folder / "samples.json").write_text(json.dumps([calm]))
+    done = shell("conformance", "tide", "--samples", "samples.json", "--json")
+    findings = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert findings["answers"]["status"] == "passed"
+    assert findings["cancellation"]["status"] == "passed"
+    assert findings["splits"]["details"] == ["a blocking provider does its own I/O"]
+    (shell.folder / "samples.json").write_text(json.dumps([{**calm, "text": "It storms."}]))
+    done = shell("conformance", "tide", "--samples", "samples.json")
+    assert done.code == 1
+    assert "text is 'The sea is calm.', not 'It storms.'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nosuch"], 2, "no plugin that is installed is called 'nosuch'"),
+        (["wreck"], 1, "wreck"),
+        (["tide", "--samples", "nosuch.json"], 2, "nosuch.json: No such file"),
+        (["tide", "--setting", "depth"], 2, "'depth' is not NAME=VALUE"),
+        (["tide", "--setting", "depth=5"], 2, "depth: no such setting"),
+    ],
+)
+def test_conformance_says_what_is_wrong_with_its_arguments(
+    shell: Shell, arguments: list[str], code: int, said: str
+) -> None:
+    done = shell("conformance", *arguments)
+    assert (done.code, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_conformance_imports_nothing_that_is_blocked(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROUTER_PLUGINS_BLOCK", "tide")
+    done = shell("conformance", "tide")
+    assert done.code == 1
+    assert "on the block list" in done.stderr
+
+
 # The page
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,27 +17,35 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from msgspec import Meta
 
+import router
 from router import (
     FEATURE,
     TUNING,
     BadRequest,
     Bearer,
+    Call,
     Chunk,
     Cleanup,
+    ConfigError,
     ConnectionLost,
     Exchange,
     HttpRequest,
     HttpResponse,
     JSONLines,
     Model,
+    Shared,
     ToolCallDelta,
     UpstreamError,
     Usage,
+    Wait,
     WireProvider,
     error_for_status,
+    provider,
 )
 from router.testing import conformance
-from router.testing.conformance import Finding, Reply, Sample
+from router.testing.conformance import KEY, Finding, Reply, Sample
+
+PACKAGES = Path(router.__file__).parent.parent
 
 
 class Sea(WireProvider):
@@ -406,3 +418,163 @@ def test_broken_provider_fails_its_check_and_no_other(check: str, kind: type[Sea
 
 def test_every_check_has_a_provider_that_fails_it() -> None:
     assert {check for check, _ in BROKEN} == {check.name for check in conformance.CHECKS}
+
+
+# -- what is examined, and how
+
+
+@provider("echo", models=["one"])
+def echo(model: str, messages: list[Any], stream: bool) -> Any:
+    yield messages[-1]["content"]
+
+
+def test_blocking_provider_is_examined_as_far_as_can_be() -> None:
+    said = Sample(name="echo", messages=[{"role": "user", "content": "Ahoy"}], text="Ahoy")
+    without, samples = (statuses(conformance.examine(echo, given)) for given in ((), (said,)))
+    made = {"contract", "parameters", "secrets"}
+    assert {name for name, status in without.items() if status == "passed"} == made
+    made |= {"answers", "cancellation", "isolation"}
+    assert {name for name, status in samples.items() if status == "passed"} == made
+    assert "failed" not in {*without.values(), *samples.values()}
+
+
+def test_wire_provider_without_samples_is_examined_with_answers_that_nobody_gives() -> None:
+    found = statuses(conformance.examine(Sea))
+    assert {name for name, status in found.items() if status == "skipped"} == {
+        *("answers", "forms", "splits", "truncation", "isolation")
+    }
+    assert statuses(conformance.examine(AnyStatus))["garbage"] == "passed"  # for want of an answer
+    assert statuses(conformance.examine(Sleeps))["no_io"] == "failed"
+
+
+class Nowhere(Sea):
+    def begin(self) -> None:
+        raise ConfigError("no address: set SEA_URL")
+
+
+def test_provider_that_sends_nothing_is_skipped_without_samples_and_fails_with_them() -> None:
+    without = {finding.check: finding for finding in conformance.examine(Nowhere)}
+    assert without["garbage"].status == "skipped"
+    assert without["garbage"].details == ("it sends nothing: no address: set SEA_URL",)
+    assert statuses(conformance.examine(Nowhere, SAMPLES))["answers"] == "failed"
+
+
+class SignsIn(Sea):
+    """Takes all other steps: blocking work, a wait, a token for all."""
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Exchange:
+        assert (yield Call(lambda: Path(__file__).exists()))
+        yield Wait(3600)
+        token = yield Shared("token", self.token, 60)
+        assert token == (yield Shared("token", self.token, 60))
+        yield from super().create_completion(model, messages, stream)
+
+    def token(self) -> Any:
+        url = "http://sea.invalid/token"
+        response = yield HttpRequest("POST", url, form={"key": KEY}, auxiliary=True)
+        self.check(response)
+        return response.json()["token"]
+
+
+def test_steps_of_all_kinds_are_played() -> None:
+    token = Reply(json={"token": "t"})
+    samples = [
+        Sample(name="text", stream=stream, replies=[token, *sample.replies], text=sample.text)
+        for sample, stream in zip(SAMPLES[:2], (True, False), strict=True)
+    ]
+    findings = conformance.examine(SignsIn, samples)
+    failed = {finding.check: finding.details for finding in findings if finding.status != "passed"}
+    assert failed == {}
+
+
+def test_replies_that_are_too_few_or_too_many_are_told() -> None:
+    sample = SAMPLES[1]
+    for replies, said in (
+        ((), "there is no reply for request 1"),
+        ((*sample.replies, Reply()), "1 of its replies were not asked for"),
+    ):
+        given = Sample(name="text", replies=replies, text=sample.text)
+        found = {finding.check: finding for finding in conformance.examine(Sea, [given])}
+        assert said in found["answers"].details[0]
+
+
+def test_instance_keeps_its_own_clock_and_ids() -> None:
+    sea = Sea()
+    sea.clock = clock = lambda: 5.0
+    conformance.examine(sea, SAMPLES)
+    assert vars(sea).keys() == {"key", "clock"}
+    assert sea.clock is clock
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        ({"error": "Exception"}, "Exception is no error of router.errors"),
+        ({"error": "FinishReason"}, "FinishReason is no error of router.errors"),
+        ({"end": "[DONE]"}, "its end is not in its last body"),
+        ({"replies": [{"text": "a", "json": 1}]}, "a reply has one of text, json and content"),
+        ({"reply": []}, "unknown field `reply`"),
+        ({"name": 5}, "Expected `str`, got `int` - at `$[0].name`"),
+    ],
+)
+def test_sample_that_cannot_be_used_is_refused(
+    tmp_path: Path, sample: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "samples.json"
+    path.write_text(json.dumps([{"name": "text", **sample}]))
+    with pytest.raises(ConfigError) as caught:
+        conformance.read_samples(path)
+    assert said in caught.value.message
+
+
+def test_two_samples_of_one_name_and_form_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the sample text \(streamed\) is there twice"):
+        conformance.examine(Sea, SAMPLES[:1] * 2)
+
+
+MODULE = """
+from msgspec import Meta
+from router import HttpRequest, WireProvider, error_for_status
+from router.testing import conformance
+from router.testing.conformance import Reply, Sample
+
+
+class Plain(WireProvider):
+    name = "plain"
+    models = ["one"]
+
+    def create_completion(self, model: str, messages: list, stream: bool):
+        response = yield HttpRequest("POST", "http://plain.invalid", json=messages)
+        if response.status != 200:
+            raise error_for_status(response.status, "refused")
+        yield response.json(dict[str, str])["text"]
+
+
+test_conforms = conformance.suite(
+    Plain, samples=[Sample(name="hi", replies=[Reply(json={"text": "Hi"})], text="Hi")]
+)
+"""
+
+
+def test_suite_is_one_test_for_each_check(tmp_path: Path) -> None:
+    (tmp_path / "test_plain.py").write_text(MODULE)
+    options = ("-rA", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(tmp_path))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGES)},
+    )
+    outcomes = {
+        check: outcome
+        for outcome, check in re.findall(
+            r"^(PASSED|FAILED) .*test_conforms\[(\w+)\]", ran.stdout, re.MULTILINE
+        )
+    }
+    assert outcomes == {
+        check.name: "FAILED" if check.name == "garbage" else "PASSED"
+        for check in conformance.CHECKS
+        if check.name != "forms"
+    }
+    assert "hi (whole): the body {} makes it raise KeyError: 'text'" in ran.stdout
+    assert "no sample is there in both forms" in ran.stdout

@@ -103,12 +103,13 @@ def answers(subject: Subject) -> Iterator[str]:
         if play.unasked:
             yield f"{sample.label}: {play.unasked} of its replies were not asked for"
         got = Meaning.of(outcome.completion)
+        finish = sample.finish_reason or ("stop" if got.finish_reason is not None else None)
         wanted = Meaning(
             text=sample.text,
             reasoning=got.reasoning if sample.reasoning is None else sample.reasoning,
             refusal=got.refusal if sample.refusal is None else sample.refusal,
             tool_calls=tuple((name, value_of(given)) for name, given in sample.tool_calls),
-            finish_reason=sample.finish_reason,
+            finish_reason=finish,
             usage=got.usage if sample.usage is None else sample.usage,
         )
         yield from (f"{sample.label}: {each}" for each in got.differences(wanted))

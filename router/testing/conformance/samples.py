@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Sample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         parameters: Of the call, under any of their common names.
         text: The answer's text.
         tool_calls: Name and arguments of each; the arguments are JSON, and compared as such.
-        finish_reason: How the answer ends.
+        finish_reason: How the answer ends; by default by `stop`, or by nothing that is said of it.
         reasoning, refusal, usage: Of the answer; `None` where it is not compared.
         end: What stands in the last body where the answer is whole: the text of its terminal
             marker. By default the last body is whole at its end alone.
@@ -68,14 +68,14 @@ class Sample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     name: str
-    replies: tuple[Reply, ...] = ()
+    replies: Sequence[Reply] = ()
     stream: bool = False
     model: str | None = None
-    messages: tuple[dict[str, Any], ...] = QUESTION
+    messages: Sequence[Mapping[str, Any]] = QUESTION
     parameters: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
-    tool_calls: tuple[tuple[str, str], ...] = ()
-    finish_reason: FinishReason = "stop"
+    tool_calls: Sequence[tuple[str, str]] = ()
+    finish_reason: FinishReason | None = None
     reasoning: str | None = None
     refusal: str | None = None
     usage: Usage | None = None

@@ -23,6 +23,10 @@ KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-ke
 """Headers whose value is a key; a plain text in one would be shown by whoever shows headers."""
 
 
+MIN_KEY = 8
+"""How many characters a key has at least that is looked for."""
+
+
 def secrets(subject: Subject) -> Iterator[str]:
     """No key in a repr, an error, a log, a URL or a body: in headers alone, as a `Secret`."""
     keys = {KEY}
@@ -45,21 +49,23 @@ def secrets(subject: Subject) -> Iterator[str]:
 
 
 def _plays(subject: Subject) -> Iterator[Play]:
-    """The exchanges, and some in which the server repeats the key."""
+    """The exchanges, and some in which the server repeats the key that it was sent."""
     if not subject.is_wire:
         return
     for sample in subject.exchanges:
-        if sample.replies:
-            yield subject.play(sample)
-        for status in (200, 401, 500):
-            echo = Reply(status=status, json={"error": {"message": f"{KEY} is not valid"}})
+        refused = subject.play(sample, replies=itertools.repeat(Reply(status=503)))
+        refused.run()
+        yield subject.play(sample) if sample.replies else refused
+        sent = {key for request in refused.requests for key in _keys(request)}
+        for key, status in itertools.product(sent, (200, 401, 500)):
+            echo = Reply(status=status, json={"error": {"message": f"{key} is not valid"}})
             yield subject.play(sample, replies=itertools.repeat(echo))
 
 
 def _keys(request: HttpRequest) -> set[str]:
-    """The keys of a request; what is shorter than eight characters proves nothing."""
+    """The keys of a request; a shorter one may stand in any text by chance."""
     found = {each.reveal() for each in request.headers.values() if isinstance(each, Secret)}
-    return {key for key in found if len(key) >= 8}
+    return {key for key in found if len(key) >= MIN_KEY}
 
 
 def _in_the_open(request: HttpRequest) -> Iterator[str]:

@@ -204,21 +204,26 @@ def _keys(plugin: Any) -> dict[str, str]:
     return {name: KEY for name in known if name in KEY_SETTINGS}
 
 
-def installed(name: str) -> Any:
-    """The plugin of an entry point's name, imported.
+def installed(name: str, environ: Mapping[str, str]) -> Any:
+    """The plugin of an entry point's name, imported; no other is.
+
+    Args:
+        name: The entry point's, which is the provider's.
+        environ: The environment, whose list of what is blocked holds here too.
 
     Raises:
         ConfigError: None that is installed has the name.
-        PluginError: It cannot be imported.
+        PluginError: It is blocked, or cannot be imported.
     """
-    for found in discover(Selection.make([name], None, {})):
-        if found.info.name == name and found.entry_point is not None:
-            if found.info.status == "failed":
-                raise PluginError(f"{found.info.origin}: {found.info.reason}")
-            try:
-                return found.entry_point.load()
-            except Exception as error:
-                raise PluginError(
-                    f"{found.info.origin}: {type(error).__name__}: {error}"
-                ) from error
+    selection = Selection.make([name], None, environ)
+    for found in discover(selection):
+        if found.info.name != name or found.entry_point is None:
+            continue
+        if found.info.status != "available":
+            raise PluginError(f"{found.info.origin} is {found.info.status}: {found.info.reason}")
+        try:
+            return found.entry_point.load()
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{found.info.origin}: {reason}") from error
     raise ConfigError(f"no plugin that is installed is called {name!r}: see `router plugins`")
