@@ -335,11 +335,11 @@ class Reader:
             pieces.append(Chunk(refusal=message.refusal, index=index))
         if message.tool_calls:
             calls = self._speaker(index).calls
-            pieces += [Chunk(tool_call=calls.take(c), index=index) for c in message.tool_calls]
+            pieces += [Chunk(tool_call=c, index=index) for c in calls.take(message.tool_calls)]
         elif message.function_call is not None:  # what tool calls were before there were several
             call = Call(index=0, function=message.function_call)
             calls = self._speaker(index).calls
-            pieces.append(Chunk(tool_call=calls.take(call), index=index))
+            pieces += [Chunk(tool_call=c, index=index) for c in calls.take([call])]
         if message.annotations:
             pieces += self._new_citations(_noted(message.annotations), index)
         if choice.finish_reason:
@@ -416,9 +416,17 @@ class ToolCalls:
         self._numbers: dict[int, int] = {}
         self._last = 0
 
-    def take(self, call: Call) -> ToolCallDelta:
-        """The piece of a call. Its id and name are told once, however often the service does."""
-        number = self._number(call) if call.index is None else self._own_number(call, call.index)
+    def take(self, calls: Sequence[Call]) -> list[ToolCallDelta]:
+        """The pieces that come together, of one call or of several.
+
+        The id and the name of a call are told once, however often the service does.
+        """
+        many = len(calls) > 1
+        return [self._take(call, place if many else None) for place, call in enumerate(calls)]
+
+    def _take(self, call: Call, place: int | None) -> ToolCallDelta:
+        index = call.index
+        number = self._number(call, place) if index is None else self._own_number(call, index)
         self._last = number
         if number in self._ids:
             return ToolCallDelta(index=number, arguments=call.arguments)
@@ -434,12 +442,18 @@ class ToolCalls:
             number = self._numbers[index] = self._free_number()
         return number
 
-    def _number(self, call: Call) -> int:
-        """That of a piece without one: by its id; a piece that names nothing goes on."""
+    def _number(self, call: Call, place: int | None) -> int:
+        """That of a piece without one: by its id, or its place among the pieces beside it.
+
+        A piece that names nothing, and stands alone, goes on with the last call.
+        """
         if call.id:
             known = (number for number, id_ in self._ids.items() if id_ == call.id)
             return next(known, self._free_number())
-        return self._free_number() if call.name else self._last
+        if call.name:
+            return self._free_number()
+        begun = list(self._ids)
+        return begun[place] if place is not None and place < len(begun) else self._last
 
     def _free_number(self) -> int:
         return max(self._ids, default=-1) + 1
@@ -495,8 +509,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     received = _mapping(usage, "completion_tokens_details")
     input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     reasoning_tokens = _count(received, "reasoning_tokens")
-    if reasoning_tokens is None:
-        reasoning_tokens = _count(usage, "reasoning_tokens")  # Perplexity
+    beside = _count(usage, "reasoning_tokens")  # Perplexity
     heard, spoken = _count(sent, "audio_tokens"), _count(received, "audio_tokens")
     if input_tokens is not None and output_tokens is not None:
         # A part may be left out of the whole that it belongs to, as the total shows.
@@ -505,8 +518,8 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
             output_tokens += missing  # xAI
         elif missing == heard:
             input_tokens += missing  # Mistral
-        if (reasoning_tokens or 0) > output_tokens:
-            output_tokens += reasoning_tokens or 0  # Perplexity, whose total leaves it out too
+        if beside is not None and beside > output_tokens:
+            output_tokens += beside  # Perplexity, whose total leaves it out too
     # The other names are Together's and Moonshot's, DeepSeek's, Mistral's.
     cached_tokens = _count(sent, "cached_tokens")
     if cached_tokens is None:
@@ -519,7 +532,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens=cached_tokens,
         # The second name is Alibaba's.
         cache_write_tokens=_count(sent, "cache_write_tokens", "cache_creation_input_tokens"),
-        reasoning_tokens=reasoning_tokens,
+        reasoning_tokens=beside if reasoning_tokens is None else reasoning_tokens,
         audio_tokens=None if heard is spoken is None else (heard or 0) + (spoken or 0),
     )
 

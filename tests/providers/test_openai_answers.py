@@ -281,6 +281,25 @@ ANSWERS = {
         ),
         {"tool_calls": (WEATHER, CLOCK)},
     ),
+    "tool calls known by their places alone": (
+        [
+            delta(
+                tool_calls=[
+                    call(None, "call_1", name="weather", arguments=""),
+                    call(None, "call_2", name="clock", arguments=""),
+                ]
+            ),
+            delta(
+                tool_calls=[
+                    call(None, arguments='{"city": "Ghent"}'),
+                    call(None, arguments="{"),
+                ]
+            ),
+            delta(tool_calls=[call(None, arguments="}")]),
+        ],
+        None,
+        {"tool_calls": (WEATHER, CLOCK)},
+    ),
     "tool calls known by their ids alone": (
         [
             delta(tool_calls=[call(None, "call_1", name="weather", arguments='{"city":')]),
