@@ -71,10 +71,10 @@ def sent(provider=None, **given):
 def test_request_is_the_call_and_nothing_more():
     request = sent(Anthropic(key=KEY), model="claude-to-come")
     assert (request.method, request.url) == ("POST", "https://api.anthropic.com/v1/messages")
-    assert request.headers == {"x-api-key": Secret(KEY), "anthropic-version": VERSION}
+    assert request.headers == {"x-api-key": Secret(KEY), "anthropic-version": "2023-06-01"}
     assert request.json == {
         "model": "claude-to-come",
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": 32_000,
         "messages": [{"role": "user", "content": [text("Say hello.")]}],
     }
     assert not request.stream
@@ -147,6 +147,9 @@ def test_models_say_what_they_refuse():
     continuing = {model.id for model in Anthropic.models if model.accepts_prefill}
     assert continuing == {id_ for id_ in lacking if "-4-5" in id_}
     assert all(model.output_limit >= MAX_TOKENS for model in Anthropic.models)
+    sizes = {(model.context_window, model.accepts_prefill) for model in Anthropic.models}
+    assert sizes == {(1_000_000, False), (200_000, True)}
+    assert all(model.tools for model in Anthropic.models)
 
 
 # -- settings
@@ -265,6 +268,12 @@ def test_call_reaches_the_service_whole(call):
     }
     assert result.completion.text == "Hello"
     assert result.completion.usage == Usage(input_tokens=9, output_tokens=3)
+
+
+def test_model_that_is_not_known_is_asked_for_all_the_same(call):
+    with Service(ANSWER) as service:
+        assert ask(call, service, "claude-to-come").completion.text == "Hello"
+        assert service.requests[0].json()["model"] == "claude-to-come"
 
 
 def test_call_tells_what_the_model_does_not_take(call):
@@ -478,6 +487,8 @@ def test_recorded_list_of_models_agrees_with_what_is_known():
         assert told[id_].output_limit == known[id_].output_limit
         assert told[id_].inputs == known[id_].inputs
         assert told[id_].without == known[id_].without
+        assert told[id_].reasoning is known[id_].reasoning is True
+        assert told[id_].structured_output is known[id_].structured_output is True
 
 
 # -- the page of docs

@@ -15,7 +15,7 @@ from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.anthropic_requests import FILES_BETA, has_file_ids, tool_input
+from providers.anthropic_requests import has_file_ids, tool_input
 from router import BadRequest, Message, ToolCall, UnsupportedParameter
 from router.messages import check_messages
 
@@ -84,6 +84,11 @@ def test_body_without_instructions_has_no_system():
     assert "system" not in sent({"role": "system", "content": ""}, user("Hello"))
 
 
+def test_instructions_alone_are_no_turn():
+    body = sent({"role": "system", "content": "Be brief."})
+    assert (body["system"], body["messages"]) == ([text("Be brief.")], [])
+
+
 def test_messages_of_one_role_are_one_turn():
     assert turns(user("a"), user("b"), assistant("c"), assistant("d"), user("e")) == [
         {"role": "user", "content": [text("a"), text("b")]},
@@ -149,11 +154,12 @@ def file(data=None, media_type=None, **fields):
             },
         ),
         (
-            file("海".encode(), "text/markdown", context="notes", unknown=1),
+            file("海".encode(), "text/markdown", context="notes", title="The sea", unknown=1),
             {
                 "type": "document",
                 "source": {"type": "text", "media_type": "text/plain", "data": "海"},
                 "context": "notes",
+                "title": "The sea",
             },
         ),
         (
@@ -175,6 +181,10 @@ def file(data=None, media_type=None, **fields):
             file(file_id="https://example.org/a.pdf"),
             {"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}},
         ),
+        (
+            file(file_id="http://example.org/a.pdf"),
+            {"type": "document", "source": {"type": "url", "url": "http://example.org/a.pdf"}},
+        ),
     ],
 )
 def test_file_goes_out_as_what_it_is(part, block):
@@ -185,7 +195,7 @@ def test_file_that_the_service_holds_asks_for_the_beta_that_knows_it():
     def headers(part):
         return play(ANSWER, messages=check_messages([user([part])]), stream=False).request.headers
 
-    assert headers(file(file_id="file_1"))["anthropic-beta"] == FILES_BETA
+    assert headers(file(file_id="file_1"))["anthropic-beta"] == "files-api-2025-04-14"
     assert "anthropic-beta" not in headers(file(file_id="https://example.org/a.pdf"))
     assert not has_file_ids(check_messages([user("file_1"), user([file(PDF, "text/plain")])]))
 
@@ -326,7 +336,10 @@ def test_tool_of_the_wires_own_goes_out_as_it_is():
     ],
 )
 def test_choice_of_a_tool_is_the_wires(given, choice):
-    assert tools(CLOCK, **given).get("tool_choice") == choice
+    said = tools(CLOCK, **given)
+    assert {k: v for k, v in said.items() if k == "tool_choice"} == (
+        {} if choice is None else {"tool_choice": choice}
+    )
 
 
 # -- reasoning and what else is sent back
@@ -457,6 +470,29 @@ def test_effort_is_a_share_of_the_tokens_for_models_that_think_up_to_a_number(
 ):
     asked = thought(model, max_tokens=max_tokens, reasoning_effort=effort)
     assert asked == ({"type": "enabled", "budget_tokens": budget}, None)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-3-7-sonnet-20250219",
+        "claude-opus-4-0",
+        "claude-opus-4-20250514",
+        "claude-opus-4-1-20250805",
+        "claude-opus-4-5-20251101",
+        "claude-sonnet-4-0",
+        "claude-sonnet-4-20250514",
+        "claude-sonnet-4-5-20250929",
+        "claude-haiku-4-5-20251001",
+    ],
+)
+def test_older_models_think_up_to_a_number(model):
+    assert thought(model, reasoning_effort="low")[0]["type"] == "enabled"
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-6", "claude-sonnet-4-6", "claude-opus-5"])
+def test_newer_models_think_by_effort(model):
+    assert thought(model, reasoning_effort="low")[0]["type"] == "adaptive"
 
 
 def test_effort_is_left_out_where_there_is_no_room_to_think():
