@@ -1,0 +1,1 @@
+"""What the router costs, measured against what it stands on: `make bench`."""
