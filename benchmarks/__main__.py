@@ -22,8 +22,8 @@ FRESH_ROUNDS = 21
 def main() -> None:
     """Measure everything, in about a minute."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    # requests looks through the whole environment for proxies at each call, and for a .netrc at home:
-    # a large one would make the baseline dear.
+    # requests looks through the whole environment for proxies at each call, and for a .netrc at
+    # home: a large one would make the baseline dear.
     for name in os.environ.keys() - {"HOME", "PATH"}:
         del os.environ[name]
     results = [compare(comparison, FRESH_ROUNDS) for comparison in fresh.comparisons()]
