@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import calendar
+import importlib
 import json
 import logging
 import os
@@ -11,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -44,6 +48,7 @@ from router import (
 )
 from router.testing import conformance
 from router.testing.conformance import KEY, Finding, Reply, Sample
+from router.testing.conformance.guard import Guard, IoRefused
 
 PACKAGES = Path(router.__file__).parent.parent
 
@@ -485,6 +490,69 @@ def test_steps_of_all_kinds_are_played() -> None:
     findings = conformance.examine(SignsIn, samples)
     failed = {finding.check: finding.details for finding in findings if finding.status != "passed"}
     assert failed == {}
+
+
+class ReadsOn(Sea):
+    def read(self, response: HttpResponse) -> Exchange:
+        jsonlines = JSONLines()
+        while True:
+            for line in jsonlines.feed((yield response), dict[str, Any]):
+                yield from self.take(line)
+                if "done" in line:
+                    return
+
+
+def test_exchange_without_an_end_is_told_and_not_waited_for() -> None:
+    found = {finding.check: finding for finding in conformance.examine(ReadsOn, SAMPLES)}
+    assert (
+        found["truncation"]
+        .details[0]
+        .startswith("text (streamed): cut after 1 of 72 bytes, it has not ended after")
+    )
+    assert found["garbage"].status == "failed"
+    assert found["answers"].status == "passed"
+
+
+def connect() -> None:
+    with socket.socket() as connection:
+        connection.connect(("127.0.0.1", 9))
+
+
+def doze() -> None:
+    sleep(0.001)
+
+
+def run_python() -> None:
+    subprocess.run([sys.executable, "--version"])
+
+
+@pytest.mark.parametrize(
+    ("does", "name"),
+    [
+        (connect, "socket.connect"),
+        (run_python, "posixsubprocess.fork_exec"),
+        (Path(__file__).exists, "posix.stat"),
+        (doze, "time.sleep"),
+    ],
+)
+def test_guard_refuses_before_anything_happens(does: Callable[[], Any], name: str) -> None:
+    guard = Guard()
+    before = sys.getprofile()
+    with pytest.raises(IoRefused), guard.watching():
+        does()
+    assert guard.refused == [name]
+    assert sys.getprofile() is before
+
+
+class ImportsLate(Sea):
+    def begin(self) -> None:
+        importlib.reload(calendar)
+        self.new_id()
+        self.clock()
+
+
+def test_imports_ids_and_the_time_are_no_io() -> None:
+    assert statuses(conformance.examine(ImportsLate, SAMPLES))["no_io"] == "passed"
 
 
 def test_replies_that_are_too_few_or_too_many_are_told() -> None:

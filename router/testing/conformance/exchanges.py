@@ -7,7 +7,7 @@ import itertools
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -28,9 +28,12 @@ from router.provider import HttpRequest
 from router.types import Completion, Usage
 
 from .guard import Guard
-from .play import Outcome, Play
+from .play import ENDLESS, Outcome, Play
 from .samples import Reply, Sample
 from .subject import Subject
+
+Find: TypeAlias = Callable[[Subject], Iterator[str]]
+"""A check: gives what is wrong, a line each."""
 
 SPLITS = 12
 """Into how many random splits a stream is cut, beside byte by byte."""
@@ -268,7 +271,7 @@ def _cut(sample: Sample, at: int) -> Reply:
 
 def _took_for_whole(got: Outcome, wanted: Meaning, *, ended: bool) -> str | None:
     if got.error is not None:
-        return None
+        return got.error.message if got.error.code == ENDLESS else None
     if not ended:
         return f"it is taken for the answer {got.says()}"
     meaning = msgspec.structs.replace(Meaning.of(got.completion), usage=wanted.usage)
@@ -372,6 +375,3 @@ def _in_turn(plays: list[Play], lead: int) -> list[Outcome]:
 
 def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-Find = Callable[[Subject], Iterator[str]]

@@ -49,8 +49,8 @@ class Guard:
     """Refuses I/O in what runs within `watching()`, and remembers what was refused.
 
     It is a profile function, which is told of each call of a built-in function, by whatever name
-    it was imported: patching `time.sleep` would miss a `from time import sleep`. Imports may read
-    files.
+    it was imported: patching `time.sleep` would miss a `from time import sleep`. What code in C
+    calls is not seen, as `map(open, names)`. Imports may read files.
 
     Attributes:
         refused: What was called, `time.sleep`, in order.

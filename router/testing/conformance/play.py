@@ -25,6 +25,13 @@ EPOCH = 1_800_000_000.0
 MAX_REQUESTS = 50
 """Nothing that ends asks for more: H2o's longest exchange has eight."""
 
+MAX_STEPS = 1_000
+"""What an exchange may take beside four steps for each byte of its replies, which may come one by
+one. H2o's longest has some twenty."""
+
+ENDLESS = "endless"
+"""The code of the error for an exchange that takes more."""
+
 OWN = ("new_id", "clock")
 """What each exchange is given its own of, so that it is the same whenever it is played."""
 
@@ -96,8 +103,11 @@ class Play:
 
     def run(self) -> Outcome:
         """Play it to its end."""
-        while self.step():
-            pass
+        most = MAX_STEPS + 4 * sum(len(reply.body) for reply in self._replies)
+        for _ in range(most):
+            if not self.step():
+                return self.outcome
+        self._error = PluginError(f"it has not ended after {most} steps", code=ENDLESS)
         return self.outcome
 
     def step(self) -> bool:
