@@ -15,6 +15,9 @@ MAX_RETRY_AFTER = 86_400.0
 MAX_REQUEST_ID = 200
 """Characters of a request's id that are kept: it stands in logs."""
 
+_EPOCH = 1e9
+"""From here on a number is seconds since the epoch (2001), below it seconds from now."""
+
 _NUMBER = re.compile(r"\d+(?:\.\d*)?(?:e\d+)?", re.ASCII | re.IGNORECASE)
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
@@ -34,7 +37,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     Read in this order: `retry-after-ms`, `retry-after` (seconds, or a date, which is measured
     against the response's own `date`), then the resets of used-up limits: OpenAI's relative
-    durations (`6m0s`) and Anthropic's absolute times. What is malformed, negative or no number
+    durations (`6m0s`, or plain seconds) and Anthropic's absolute times. What is malformed, negative or no number
     is ignored; never raises.
 
     Args:
@@ -71,6 +74,8 @@ def _used_up(headers: Mapping[str, str], now: float) -> float | None:
         if remaining is not None and _number(remaining) != 0:
             continue
         reset = duration(value)
+        if reset is None and (seconds := _number(value)) is not None and seconds < _EPOCH:
+            reset = seconds
         if reset is None and (instant := _timestamp(value)) is not None:
             reset = instant - now
         if reset is not None and reset >= 0:
@@ -97,7 +102,7 @@ def _date(text: str | None) -> float | None:
 def _timestamp(text: str) -> float | None:
     """An RFC 3339 time, or seconds since the epoch, as seconds since the epoch."""
     if (number := _number(text)) is not None:
-        return number if number > 1e9 else None
+        return number if number >= _EPOCH else None
     try:
         return _utc(datetime.datetime.fromisoformat(text))
     except ValueError:

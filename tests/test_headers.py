@@ -223,3 +223,10 @@ def test_request_id_can_stand_in_a_log(value):
     """What the server sends was taken as it is: of any length, and with line feeds."""
     found = request_id({"x-request-id": value})
     assert found is None or (len(found) <= 200 and found.isprintable() and found in value)
+
+
+def test_reset_in_plain_seconds_is_relative() -> None:
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60"}
+    assert retry_after(headers, 1_800_000_000.0) == 60.0
+    headers["x-ratelimit-reset-requests"] = "1800000030"
+    assert retry_after(headers, 1_800_000_000.0) == 30.0
