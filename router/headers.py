@@ -37,8 +37,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     Read in this order: `retry-after-ms`, `retry-after` (seconds, or a date, which is measured
     against the response's own `date`), then the resets of used-up limits: OpenAI's relative
-    durations (`6m0s`, or plain seconds) and Anthropic's absolute times. What is malformed, negative or no number
-    is ignored; never raises.
+    durations (`6m0s`, or plain seconds) and Anthropic's absolute times. What is malformed,
+    negative or no number is ignored; never raises.
 
     Args:
         headers: Names in lower case.
