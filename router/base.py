@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import msgspec
-from msgspec import Struct
 
 from router.budget import Budget
 from router.catalog import Catalog
@@ -34,6 +33,7 @@ from router.refresh import ModelCache
 from router.report import Report
 from router.routes import Route, check_routes
 from router.rules import RULES, Rules
+from router.secret import Unshown, forgetful
 from router.slots import Slots
 from router.structured import parse, response_format_of
 from router.transport.settings import TransportSettings
@@ -44,7 +44,7 @@ ModelArgument: TypeAlias = str | Target | Sequence[str | Target]
 PolicyArgument: TypeAlias = Policy | Mapping[str, Any] | None
 
 
-class Prepared(Struct, kw_only=True):
+class Prepared(Unshown, frozen=True, kw_only=True):
     """A call, checked and planned, with all that driving it needs."""
 
     job: Job
@@ -75,6 +75,7 @@ class Prepared(Struct, kw_only=True):
 class BaseRouter:
     """Plugins, names, parameters, policy; see `Router` for the arguments."""
 
+    @forgetful
     def __init__(
         self,
         plugins: Iterable[Any] = (),
@@ -237,6 +238,7 @@ class BaseRouter:
 
     # -- calls
 
+    @forgetful
     def explain(
         self,
         model: ModelArgument,
@@ -290,6 +292,7 @@ class BaseRouter:
         targets = targets_of(route.ordered(self.state.draw) if route else model, self._catalog)
         return self._planner.plan(targets, call, self._new_id()), call
 
+    @forgetful
     def _prepare(self, *arguments: Any) -> Prepared:
         """Plan a call that will be made; the arguments are those of `_plan`."""
         started = self.clock()

@@ -122,9 +122,12 @@ class AsyncRouter(BaseRouter):
         Arguments and errors are those of `Router.create_completion`. With `stream=True` it
         returns once the first content has come.
         """
-        prepared = self._prepare(
-            model, messages, stream, policy, extra_body, extra_headers, parameters
-        )
+        try:
+            prepared = self._prepare(
+                model, messages, stream, policy, extra_body, extra_headers, parameters
+            )
+        finally:
+            del messages, extra_body, extra_headers, parameters  # as `forgetful` says
         drive = _Drive(self, prepared)
         if not stream:
             async for _ in drive.pieces():
@@ -267,10 +270,9 @@ class _AsyncRun:
 
     async def _wire(self) -> Pieces:
         provider = self._candidate.registered.provider
-        arguments = arguments_of(self._begin, self._prepared)
         actions = run(
             provider,
-            lambda: provider.create_completion(**arguments),
+            lambda: provider.create_completion(**arguments_of(self._begin, self._prepared)),
             self.answer,
             self.notes,
             self._prepared.extras,

@@ -17,10 +17,11 @@ from msgspec import Struct
 from router.errors import RouterError
 from router.job import Candidate
 from router.journal import Run
+from router.secret import Unshown
 from router.types import Restart
 
 
-class Begin(Struct, frozen=True, kw_only=True):
+class Begin(Unshown, frozen=True, kw_only=True):
     """Run an attempt.
 
     Attributes:

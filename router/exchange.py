@@ -8,11 +8,11 @@ stream, what an error is told beside its message.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, TypeAlias, get_args
 
 import msgspec
-from msgspec import Struct
 
 from router.answer import Answer
 from router.errors import ConfigError, ConnectionLost, PluginError, ProtocolError, RouterError
@@ -28,13 +28,16 @@ from router.provider import (
     Wait,
     is_generator,
 )
-from router.secret import Secret
+from router.secret import Secret, Unshown
 from router.types import Chunk, FinishReason, ToolCallDelta, Usage
 
 FINISH_REASONS = frozenset(get_args(FinishReason))
 
 MAX_UPSTREAM_TEXT = 2048
 """The most characters of an error message that may come from upstream."""
+
+MAX_CODE = 200
+"""Likewise of an error's code, which is a word."""
 
 PING = Chunk()
 """Stands for a piece that is nothing to deliver, but shows that the server is alive."""
@@ -46,7 +49,7 @@ ASKING = (HttpResponse, HttpRequest, Call, Wait, Shared)
 Action: TypeAlias = str | Chunk | Asking
 
 
-class Extras(Struct, frozen=True, kw_only=True):
+class Extras(Unshown, frozen=True, kw_only=True):
     """What the caller adds to the requests themselves, past the provider's parameters."""
 
     body: Mapping[str, Any] | None = None
@@ -103,14 +106,15 @@ class Notes:
     def received(self, response: HttpResponse) -> None:
         self.status = response.status
         self.headers = response.headers
-        self.request_id = request_id(response.headers) or self.request_id
+        if (found := request_id(response.headers)) is not None:
+            self.request_id = self.scrub(found)
         if response.streamed:
             self.responses.append(response)
 
     def scrub(self, text: str) -> str:
         """The text without the keys that were sent, and not longer than it should be."""
         for secret in self.secrets:
-            text = text.replace(secret.reveal(), repr(secret))
+            text = secret.hidden_in(text)
         return text[:MAX_UPSTREAM_TEXT]
 
     def locate(self, error: RouterError, provider: str, target: str) -> None:
@@ -121,10 +125,12 @@ class Notes:
     def complete(self, error: RouterError, now: float) -> RouterError:
         """Tell an error what the provider could not know, and drop what it must not tell.
 
-        What it was made from may hold a URL or a header and goes; the bug of a plugin's author,
-        who wants to see it, stays.
+        What it was made from may hold a URL or a header and goes, and the locals of its frames
+        likewise; the bug of a plugin's author, who wants to see it, stays.
         """
+        traceback.clear_frames(error.__traceback__)
         error.args = (self.scrub(error.message), *error.args[1:])
+        error.code = None if error.code is None else self.scrub(str(error.code))[:MAX_CODE]
         error.request_id = error.request_id or self.request_id
         if error.status is None and self.status is not None and self.status >= 400:
             error.status = self.status

@@ -13,11 +13,12 @@ from router.parameters import Binding
 from router.plugins import Registered
 from router.policy import Policy
 from router.rules import Rules
+from router.secret import Unshown
 from router.slots import Slots
 from router.types import Model, PassedOver, Target
 
 
-class Candidate(Struct, frozen=True, kw_only=True):
+class Candidate(Unshown, frozen=True, kw_only=True):
     """A target that can take the call, with everything that an attempt at it needs.
 
     Attributes:
@@ -43,7 +44,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
         return self.registered.provider.max_concurrency if own is None else own
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Unshown, frozen=True, kw_only=True):
     """A call, planned: whom it may go to, in order, and how far."""
 
     request_id: str

@@ -22,10 +22,11 @@ from router.messages import Message
 from router.parameters import RESERVED, Binding, Kind, Parameters, bind, close_matches
 from router.plugins import Registered
 from router.policy import Policy
+from router.secret import Unshown
 from router.types import Model, PassedOver, Target, Trace
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Call(Unshown, frozen=True, kw_only=True):
     """What a caller asks for, apart from whom.
 
     Attributes:

@@ -133,9 +133,12 @@ class Router(BaseRouter):
             AllTargetsFailed: Several targets were tried and all failed.
             RouterError: Any other: the error of the one target that was tried.
         """
-        prepared = self._prepare(
-            model, messages, stream, policy, extra_body, extra_headers, parameters
-        )
+        try:
+            prepared = self._prepare(
+                model, messages, stream, policy, extra_body, extra_headers, parameters
+            )
+        finally:
+            del messages, extra_body, extra_headers, parameters  # as `forgetful` says
         drive = _Drive(self, prepared)
         if stream:
             return Stream(drive)
@@ -242,10 +245,9 @@ class Run:
             RouterError: The exchange failed; the error knows where.
         """
         provider = self._candidate.registered.provider
-        arguments = arguments_of(self._begin, self._prepared)
         actions = run(
             provider,
-            lambda: provider.create_completion(**arguments),
+            lambda: provider.create_completion(**arguments_of(self._begin, self._prepared)),
             self.answer,
             self.notes,
             self._prepared.extras,

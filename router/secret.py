@@ -1,11 +1,49 @@
-"""Keys: checked when they are loaded, and never shown."""
+"""Keys: checked when they are loaded, and never shown; nor are prompts, where they are handled."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from typing import NoReturn
+import re
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec, TypeVar
 
-from router.errors import ConfigError
+from msgspec import Struct
+
+from router.errors import ConfigError, RouterError
+
+LEAST_SHOWN = 8
+"""Characters of a key's beginning that are hidden too: fewer say whose it is (`sk-proj-`)."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Unshown(Struct, frozen=True):
+    """A struct that holds keys or prompts, and shows none of its fields."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def forgetful(function: Callable[P, T]) -> Callable[P, T]:
+    """Have the errors of a function leave its locals behind, and those of what it calls.
+
+    Who reports errors may show the locals of their frames, keys and prompts among them.
+    """
+
+    @functools.wraps(function)
+    def forgetting(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except RouterError as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            del args, kwargs
+
+    return forgetting
 
 
 class Secret:
@@ -35,6 +73,13 @@ class Secret:
     def reveal(self) -> str:
         """The key itself, for the transport alone."""
         return self._value
+
+    def hidden_in(self, text: str) -> str:
+        """The text with this shown in place of the key, or of a beginning where it was cut."""
+        shortest = min(LEAST_SHOWN, len(self._value))
+        lengths = range(len(self._value), shortest - 1, -1)
+        beginnings = "|".join(re.escape(self._value[:length]) for length in lengths)
+        return re.sub(beginnings, repr(self), text)
 
     def __repr__(self) -> str:
         return f"secret#{hashlib.sha256(self._value.encode()).hexdigest()[:6]}"

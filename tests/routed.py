@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
 from calling import USER, Result
@@ -45,6 +45,11 @@ class Routed:
             return
         with self._runner:
             self._runner.run(self.router.close())
+
+    def run(self, method: Callable[..., Any], **arguments: Any) -> Any:
+        """What a method of the router brings, awaited where it must be."""
+        made = method(**arguments)
+        return made if self._runner is None else self._runner.run(made)
 
     def call(self, model: Any, *, stream: bool = False, **arguments: Any) -> Result:
         """One call to its end, whichever that is."""

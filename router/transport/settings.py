@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from router.secret import Unshown
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The most of a whole body that is kept, decompressed: what protects the memory from a bomb."""
@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 60.0
 """How long an idle connection is kept: servers close theirs after 60 s or more."""
 
 
-class TransportSettings(Struct, frozen=True, kw_only=True):
+class TransportSettings(Unshown, frozen=True, kw_only=True):
     """Proxies and certificates.
 
     Attributes:
