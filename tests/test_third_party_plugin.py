@@ -141,7 +141,8 @@ def test_plugin_is_listed_with_its_distribution_and_loaded_alone_when_it_is_name
             server,
             """
 def ours(r):
-    return {p.name: [p.status, p.distribution, p.version] for p in r.plugins if "ollama-" in p.name}
+    mine = [p for p in r.plugins if p.distribution == "router-ollama-native"]
+    return {p.name: [p.status, p.distribution, p.version] for p in mine}
 r = Router()
 before = ours(r)
 line = str(r.parameters("ollama-native"))
