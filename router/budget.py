@@ -19,21 +19,25 @@ class Budget:
     """A sliding window of requests and of the extra attempts that were charged.
 
     An extra attempt is granted while those of the last `window` seconds are fewer than `share`
-    of its requests, or than `floor` a second. Safe under threads.
+    of its requests, or than `floor` a second since the first of them (so that a start in the
+    middle of an outage is no burst). Safe under threads.
     """
 
     def __init__(self, share: float = SHARE, floor: float = FLOOR, window: float = WINDOW) -> None:
         self._share = share
-        self._floor = floor * window
+        self._floor = floor
         self._window = window
         self._lock = threading.Lock()
         self._slots: deque[list[float]] = deque()  # [second, requests, extra attempts]
         self._requests = 0.0
         self._extra = 0.0
+        self._began: float | None = None
 
     def request(self, now: float) -> None:
         """A call begins."""
         with self._lock:
+            if self._began is None:
+                self._began = now
             self._slot(now)[1] += 1
             self._requests += 1
 
@@ -41,7 +45,10 @@ class Budget:
         """Take one extra attempt, if it is granted."""
         with self._lock:
             slot = self._slot(now)
-            if self._extra >= max(self._floor, self._share * self._requests):
+            seconds = self._window
+            if self._began is not None:
+                seconds = min(seconds, now - self._began + 1)
+            if self._extra >= max(self._floor * seconds, self._share * self._requests):
                 return False
             slot[2] += 1
             self._extra += 1

@@ -67,7 +67,8 @@ def test_within_any_window_no_more_is_granted_than_share_or_floor(
             else:
                 # Whole seconds are looked back on: nine of them, and what has passed of this one.
                 since = now // 1 - WINDOW + 1
-                allowed = max(floor * WINDOW, share * sum(at >= since for at in requests))
+                begun = min(WINDOW, now - requests[0] + 1) if requests else WINDOW
+                allowed = max(floor * begun, share * sum(at >= since for at in requests))
                 granted = budget.withdraw(now)
                 assert granted == (sum(at >= since for at in extra) < allowed)
                 extra += [now] * granted
@@ -94,6 +95,7 @@ def test_threads_together_get_no_more_than_one_would(requests: int) -> None:
 def test_a_clock_read_late_by_another_thread_loses_nothing() -> None:
     """A thread that read the clock before another one may come after it."""
     budget = Budget()
+    budget.request(0.0)
     for now in (11.0, 10.9, 11.1, 10.99):
         budget.request(now)
         assert budget.withdraw(now)
@@ -101,3 +103,10 @@ def test_a_clock_read_late_by_another_thread_loses_nothing() -> None:
         assert budget.withdraw(11.2)
     assert not budget.withdraw(11.2)
     assert budget.withdraw(30.0)
+
+
+def test_a_start_in_the_middle_of_an_outage_is_no_burst() -> None:
+    budget = Budget()
+    budget.request(50.0)
+    assert sum(budget.withdraw(50.0) for _ in range(1000)) == FLOOR
+    assert sum(budget.withdraw(52.0) for _ in range(1000)) == 2 * FLOOR
