@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import structlog
+from emitted import check_event
 from routed import Kind, Routed, service
 
 from router import PluginError, Router, RouterError, WireProvider
@@ -40,16 +41,28 @@ def server() -> Iterator[FaultServer]:
         yield server
 
 
+class Logged(io.StringIO):
+    """All that is logged by anybody; ours comes by way of structlog, and as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[dict[str, Any]] = []
+
+    def keep(self, _: Any, __: str, event: dict[str, Any]) -> str:
+        self.events.append(dict(event))
+        self.write(repr(event))
+        return ""
+
+
 @pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """All that is logged by anybody, ours by way of structlog."""
-    text = io.StringIO()
+def logged() -> Iterator[Logged]:
+    text = Logged()
     handler, root = logging.StreamHandler(text), logging.getLogger()
     handler.setFormatter(Everything())
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    structlog.configure(processors=[lambda _, __, event: text.write(repr(event)) and ""])
+    structlog.configure(processors=[text.keep])
     yield text
     structlog.reset_defaults()
     root.removeHandler(handler)
@@ -125,7 +138,7 @@ FAULTS = [fault(**SMALL) if "size" in fault.parameters else fault() for fault in
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.text)
 def test_no_fault_shows_a_key_or_a_prompt(
-    server: FaultServer, logged: io.StringIO, case: Any, kind: Kind
+    server: FaultServer, logged: Logged, case: Any, kind: Kind
 ) -> None:
     settings = {"policy": POLICY, "verify": str(server.authority)}
     with Routed(kind, [service("one", server.url_for(case), KEY)], **settings) as routed:
@@ -137,7 +150,9 @@ def test_no_fault_shows_a_key_or_a_prompt(
         assert_unseen(shown_of_trace(result.completion.trace))
         assert_unseen(iter([repr(result.completion)]))
     assert_unseen(iter([logged.getvalue()]))
-    assert "completion_" in logged.getvalue()
+    assert logged.events[-1]["event"].startswith("completion_")
+    for event_ in logged.events:
+        check_event(event_)
 
 
 # -- a server that repeats what it was sent
@@ -186,7 +201,7 @@ ECHOES = [
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("play", ECHOES, ids=lambda play: play.__name__)
 def test_a_server_that_repeats_the_key_is_not_repeated(
-    server: FaultServer, logged: io.StringIO, play: Any, kind: Kind
+    server: FaultServer, logged: Logged, play: Any, kind: Kind
 ) -> None:
     server.script(play)
     with Routed(kind, [service("one", server.url, KEY)], policy=POLICY) as routed:
@@ -268,7 +283,7 @@ WRONG_CALLS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("name", WRONG_CALLS)
 def test_a_wrong_call_shows_neither_its_prompt_nor_its_headers(
-    server: FaultServer, logged: io.StringIO, name: str, kind: Kind
+    server: FaultServer, logged: Logged, name: str, kind: Kind
 ) -> None:
     with Routed(kind, [service("one", server.url, KEY)]) as routed:
         arguments = {"model": "one/m", "messages": MESSAGES, **WRONG_CALLS[name]}

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pytest
 from calling import Result
+from emitted import check_trace
 from msgspec import Struct
 from routed import Kind, Routed, service
 
@@ -681,6 +682,7 @@ def test_each_fault_is_what_the_matrix_says(
         began = time.monotonic()
         result = routed.call(["one/m", "two/m"], stream=mode == "stream")
         elapsed = time.monotonic() - began
+        check_trace(result.trace)
         health = [(each, url) for each in routed.router.health()]
         if row.error is None:
             assert_good(row, mode, result)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pytest
 import structlog
 from distributions import install
+from emitted import check_event
 from emulators.loopback import LoopbackServer, Reply, Request
 
 import router
@@ -211,6 +212,11 @@ def test_no_event_holds_a_prompt_or_a_key(log: Log, tmp_path: Path) -> None:
     assert PROMPT not in told
     assert KEY not in told
     assert f"refused: Bearer {Secret(KEY)!r}" in told, "what the server said is told, less the key"
+
+
+def test_every_event_is_as_its_schema_says(log: Log, tmp_path: Path) -> None:
+    for event in everything(log, tmp_path):
+        check_event({name: value for name, value in event.items() if name != "level"})
 
 
 def test_fields_are_flat_and_say_something(log: Log, tmp_path: Path) -> None:
