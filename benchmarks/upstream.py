@@ -68,7 +68,7 @@ _FAILURE = {
 
 
 def _answer(status: str, body: object) -> list[bytes]:
-    content = json.dumps(body).encode()
+    content = _json(body)
     headers = {**_HEADERS, "Content-Type": "application/json", "Content-Length": len(content)}
     return [_head(status, headers) + content]
 
@@ -88,7 +88,11 @@ def _event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
         "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
         "usage": None,
     }
-    return _chunked(b"data: %b\n\n" % json.dumps(chunk).encode())
+    return _chunked(b"data: %b\n\n" % _json(chunk))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _chunked(data: bytes) -> bytes:

@@ -271,6 +271,7 @@ class _Adapter(HTTPAdapter):
     def __init__(self, settings: TransportSettings) -> None:
         self._context = tls_context(settings)
         self._context.sslsocket_class = _TLSSocket
+        self._pools: dict[Any, Any] = {}
         super().__init__(pool_connections=32, pool_maxsize=POOL_SIZE)
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
@@ -288,6 +289,24 @@ class _Adapter(HTTPAdapter):
     def build_response(self, req: PreparedRequest, resp: Any) -> Any:
         """urllib3's response as it is: what requests would make of it is not needed."""
         return resp
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """The pool of an origin; requests looks it up by all that could tell two of them apart."""
+        key = (*str(request.url).split("/", 3)[:3], proxies and proxies["http"])
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            self._pools[key] = pool
+        return pool
+
+    def close(self) -> None:
+        self._pools.clear()  # a pool ends its connections when nobody holds it any more
+        super().close()
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
