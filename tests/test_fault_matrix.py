@@ -49,7 +49,7 @@ from router.testing import Case, Fault, FaultServer
 TEXT = "The sea is 🌊 and deep."
 MIB = 2**20
 
-LIMIT = 0.15
+LIMIT = 0.1
 """Seconds of the limit that a fault runs into."""
 
 SLACK = 0.5
@@ -301,12 +301,12 @@ HTTP = [
     *bad(
         "429 rate",
         RateLimited,
-        Fault.RETRY_AFTER(seconds=0.1),
-        Fault.RETRY_AFTER_MS(seconds=0.1),
-        Fault.RATELIMIT_RESET(seconds=0.1),
+        Fault.RETRY_AFTER(seconds=0.05),
+        Fault.RETRY_AFTER_MS(seconds=0.05),
+        Fault.RATELIMIT_RESET(seconds=0.05),
         again=1,
-        seconds=0.1,
-        retry_after=0.1,
+        seconds=0.05,
+        retry_after=0.05,
         **RETRY_AFTER,
     ),
     *(
@@ -817,26 +817,28 @@ def test_a_request_that_is_not_taken_is_cut_at_the_limit(server: FaultServer, ki
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
 def test_a_proxy_of_the_environment_is_not_used_unasked(
     server: FaultServer, kind: Kind, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, server.url_for(Fault.REFUSED))
     for trusted in (False, True):
-        with Routed(kind, [service("one", server.url)], policy=POLICY, trust_env=trusted) as routed:
+        with Routed(
+            kind, [service("one", server.url)], policy=POLICY, trust_env=trusted, verify=False
+        ) as routed:
             result = routed.call("one/m")
         assert (result.completion is None) == trusted
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_retry_info_of_googles_wire_is_obeyed(server: FaultServer, kind: Kind) -> None:
-    url = server.url_for(Fault.RETRY_INFO(seconds=0.1))
+    url = server.url_for(Fault.RETRY_INFO(seconds=0.05))
     with Routed(kind, [Gemini(base_url=url, key="k")], policy=POLICY) as routed:
         error = routed.call("gemini/m").error
     assert isinstance(error, RateLimited)
-    assert error.retry_after == 0.1
+    assert error.retry_after == 0.05
     first, second = error.attempts
-    assert second.started_ms - first.started_ms >= 100
+    assert second.started_ms - first.started_ms >= 50
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
