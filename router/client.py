@@ -334,9 +334,10 @@ class _AsyncRun:
                         error, self._candidate.registered.name, str(self._candidate.target)
                     )
                     raise error from None
-                for piece in pump.taken():
+                pieces, finished = pump.taken()
+                for piece in pieces:
                     yield piece
-                if pump.finished:
+                if finished:
                     if pump.error is not None:
                         raise pump.error
                     return
@@ -407,16 +408,16 @@ class _AsyncRun:
     async def _release(self) -> None:
         if not self._prepared.is_ours:
             return
+        if self._candidate.max_concurrency is not None:  # first: the wait below may be cancelled
+            self._router.state.slots.release(str(self._candidate.target))
+        self._router.cleanups.add(self.notes.cleanups)
+        self.notes.cleanups = []
         responses, self.notes.responses = self.notes.responses, []
         for response in responses:
             assert self._exchange is not None
             await self._router.async_transport.finish(
                 response, self._exchange, drain=self.answer.finished
             )
-        if self._candidate.max_concurrency is not None:
-            self._router.state.slots.release(str(self._candidate.target))
-        self._router.cleanups.add(self.notes.cleanups)
-        self.notes.cleanups = []
 
 
 class _Within:

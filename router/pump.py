@@ -39,11 +39,12 @@ class Pump:
             self.finished = True
             self._wake()
 
-    def taken(self) -> list[str | Chunk]:
-        """What has come, in the loop's thread."""
+    def taken(self) -> tuple[list[str | Chunk], bool]:
+        """What has come, and whether that was the last; in the loop's thread."""
         self.ready.clear()
         self._woken = False
-        return [self._pieces.popleft() for _ in range(len(self._pieces))]
+        finished = self.finished  # read before the pieces: what comes after them is not lost
+        return [self._pieces.popleft() for _ in range(len(self._pieces))], finished
 
     def _wake(self) -> None:
         if not self._woken:

@@ -25,6 +25,7 @@ from router import (
     Provider,
     RateLimited,
     Router,
+    Target,
     Usage,
     provider,
 )
@@ -375,3 +376,33 @@ def test_a_keyboard_interrupt_passes_through_and_frees_the_socket(
         assert child.stdin is not None
         child.stdin.close()
         assert child.wait(10) == 0
+
+
+def test_a_slot_is_free_when_a_call_is_cancelled_while_its_connection_is_saved() -> None:
+    """Cancelled in the moment given to the end marker, a call kept its slot for ever."""
+    draining = asyncio.Event()
+
+    async def main(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with AsyncRouter([service("one", server.url)], allow=[]) as router:
+            finish = router.async_transport.finish
+
+            async def watched(*arguments: Any, **named: Any) -> None:
+                draining.set()
+                await finish(*arguments, **named)
+
+            monkeypatch.setattr(router.async_transport, "finish", watched)
+            target = Target("one", "model", max_concurrency=1)
+            answer = await router.create_completion(target, USER, stream=True)
+            reader = asyncio.create_task(rest(answer))
+            await draining.wait()
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            assert router.state.slots.take("one/model", 1)
+
+    def unended(scene: Scene) -> Iterator[bytes | float]:
+        yield opened(EVENTS) + b"".join(framed(each) for each in scene.answer.events)
+        yield 5.0
+
+    with pytest.MonkeyPatch.context() as monkeypatch, FaultServer(unended) as server:
+        asyncio.run(main(server, monkeypatch))

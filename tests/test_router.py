@@ -627,6 +627,31 @@ def test_a_blocking_provider_does_not_block_the_event_loop() -> None:
     assert asyncio.run(main()) == ["a", "b"]
 
 
+def test_what_a_blocking_provider_yields_to_a_slow_reader_is_not_lost() -> None:
+    """What came while the reader held a piece was dropped, once the provider had ended."""
+    going, ended = threading.Event(), threading.Event()
+
+    @provider("quick", models=["model"])
+    def quick(model: str, messages: list[Any], stream: bool) -> Any:
+        yield "a"
+        going.wait(10)
+        yield "b"
+        yield "c"
+        ended.set()
+
+    async def main() -> str:
+        async with AsyncRouter([quick], allow=[]) as router:
+            answer = await router.create_completion("quick/model", USER, stream=True)
+            text = ""
+            async for piece in answer:
+                text += piece
+                going.set()
+                assert await asyncio.to_thread(ended.wait, 10)
+            return text
+
+    assert asyncio.run(main()) == "abc"
+
+
 # -- names and configuration
 
 
