@@ -272,6 +272,7 @@ class ToolCalls:
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
         self._ids: dict[int, str | None] = {}
+        self._names: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
         self._last = 0
 
@@ -288,18 +289,26 @@ class ToolCalls:
         number = self._number(call, place) if index is None else self._own_number(call, index)
         self._last = number
         if number in self._ids:
-            return ToolCallDelta(index=number, arguments=call.arguments)
+            name = None if number in self._names else self._named(number, call)
+            return ToolCallDelta(index=number, name=name, arguments=call.arguments)
         self._ids[number] = call.id or None
+        self._named(number, call)
         # 37 characters with a UUID: OpenAI takes 40.
         id_ = call.id or f"call_{self._new_id().replace('-', '')}"
         return ToolCallDelta(index=number, id=id_, name=call.name, arguments=call.arguments)
 
     def _own_number(self, call: Call, index: int) -> int:
         number = self._numbers.setdefault(index, index)
-        known = self._ids.get(number)
-        if known and call.id and call.id != known:
+        id_, name = self._ids.get(number), self._names.get(number)
+        if (id_ and call.id and call.id != id_) or (name and call.name and call.name != name):
             number = self._numbers[index] = self._free_number()
         return number
+
+    def _named(self, number: int, call: Call) -> str | None:
+        """The name that a piece brings, which may be a later one than the first."""
+        if call.name:
+            self._names[number] = call.name
+        return call.name
 
     def _number(self, call: Call, place: int | None) -> int:
         """That of a piece without one: by its id, or its place among the pieces beside it.

@@ -61,6 +61,10 @@ CODE_ERRORS: dict[str, type[RouterError]] = {
     "model_decommissioned": ModelNotFound,  # Groq, with a 400
     "deploymentnotfound": ModelNotFound,  # Azure
     "unknown_model": ModelNotFound,  # GitHub, with a 400
+    "unavailable_model": ModelNotFound,  # the same
+    "invalid_model": ModelNotFound,  # Mistral and Perplexity, with a 400
+    "model_not_available": ModelNotFound,  # Together, with a 400
+    "model_not_supported": ModelNotFound,  # Hugging Face, with a 400
     "arrearage": QuotaExhausted,  # Alibaba, with a 400
     "rate_limit_exceeded": RateLimited,
     "rate_limit_error": RateLimited,
@@ -97,12 +101,19 @@ OVERFLOW_PHRASES = (
     "exceeded model token limit",  # Moonshot
     "range of input length",  # Alibaba
     "tokens + `max_new_tokens` must be",  # Hugging Face's text generation inference, Together
+    "`inputs` must have less than",  # the same
+    "longer than the model's context length",  # Together
     "prompt is too long",
 )
 """How services that have no code for it say that the prompt does not fit."""
 
-KEY_PHRASES = ("incorrect api key",)  # xAI
-"""How services that have no code for it say, with a 400, that the key is wrong."""
+BAD_REQUEST_PHRASES: dict[str, type[RouterError]] = {
+    "incorrect api key": AuthError,  # xAI
+    "is not a valid model id": ModelNotFound,  # OpenRouter
+    "model not exist": ModelNotFound,  # DeepSeek
+    "content exists risk": ContentFiltered,  # DeepSeek
+}
+"""What a 400 means of services that have no code for it, by words of its message."""
 
 OVERFLOW_STATUSES = frozenset({None, 400, 413, 422, 500})
 
@@ -195,8 +206,11 @@ class Problem(Struct, frozen=True, kw_only=True):
         if self.is_moderated:
             return ContentFiltered
         message = f"{self.message} {self.relayed}".lower()
-        if status == 400 and any(phrase in message for phrase in KEY_PHRASES):
-            return AuthError
+        if status == 400:
+            said = self.message.lower()
+            kinds = (kind for phrase, kind in BAD_REQUEST_PHRASES.items() if phrase in said)
+            if (kind := next(kinds, None)) is not None:
+                return kind
         if status in OVERFLOW_STATUSES and any(p in message for p in OVERFLOW_PHRASES):
             return ContextOverflow
         return None

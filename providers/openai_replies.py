@@ -159,7 +159,7 @@ def read_logprobs(logprobs: Any, text: str | None) -> tuple[Any, ...]:
     Together has lists of tokens and of numbers beside each other, and in a stream a number beside
     the text; they are made entries here.
     """
-    if isinstance(logprobs, float):
+    if isinstance(logprobs, float | int) and not isinstance(logprobs, bool):  # a certain one is 0
         return ({"token": text or "", "logprob": logprobs},)
     if not isinstance(logprobs, dict):
         return ()

@@ -392,6 +392,29 @@ def test_answer_does_not_depend_on_how_its_bytes_are_split(name, cuts):
     assert Played(counting(), split(body, cuts)).pieces == Played(counting(), body).pieces
 
 
+def test_name_of_a_tool_call_may_come_behind_its_id():
+    """It was left out, and the call had no name."""
+    pieces = [
+        {"index": 0, "id": "call_1", "type": "function"},
+        call(0, name="weather", arguments=""),
+        call(0, name="weather", arguments='{"city": '),
+        call(0, arguments='"Ghent"}'),
+    ]
+    body = sse(*(chunk(delta(tool_calls=[piece])) for piece in pieces), chunk(delta("tool_calls")))
+    assert Played(PROVIDER, body).completion.tool_calls == (WEATHER,)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_calls_of_one_number_and_no_id_are_kept_apart_by_their_names(together):
+    """The second one's arguments were put behind the first one's."""
+    calls = [call(0, name=each.name, arguments=each.arguments) for each in (WEATHER, CLOCK)]
+    deltas = [delta(tool_calls=calls)] if together else [delta(tool_calls=[c]) for c in calls]
+    completion = Played(PROVIDER, sse(*map(chunk, deltas), chunk(delta("tool_calls")))).completion
+    told = [(each.name, each.arguments) for each in completion.tool_calls]
+    assert told == [(each.name, each.arguments) for each in (WEATHER, CLOCK)]
+    assert len({each.id for each in completion.tool_calls}) == 2
+
+
 def test_id_that_was_made_for_a_tool_call_is_one_that_openai_takes():
     """Its ids have at most 40 characters, and the conversation may go on there."""
     body = sse(chunk(delta("tool_calls", tool_calls=[call(0, name="f", arguments="{}")])))
@@ -521,6 +544,12 @@ def test_log_probabilities_come_with_their_text():
     body = sse(chunk({**delta(content="Hello"), "logprobs": probabilities}), STOP)
     pieces = Played(PROVIDER, body, logprobs=True).pieces
     assert Chunk(text="Hello", logprobs=tuple(probabilities["content"])) in pieces
+
+
+def test_log_probability_of_a_certain_token_is_kept():
+    """A 0 came as an integer, and was taken for none."""
+    pieces = Played(PROVIDER, sse(chunk({**delta(content="Hello"), "logprobs": 0}), STOP)).pieces
+    assert Chunk(text="Hello", logprobs=({"token": "Hello", "logprob": 0},)) in pieces
 
 
 # -- what is no answer

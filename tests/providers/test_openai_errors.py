@@ -79,6 +79,25 @@ ERRORS = [
     (400, {"error": {"code": "Arrearage", "message": "No."}}, QuotaExhausted, "Arrearage"),
     (401, {"message": "No.", "code": "wrong_api_key"}, AuthError, "wrong_api_key"),
     (400, {"error": {"code": "unknown_model", "message": "No."}}, ModelNotFound, "unknown_model"),
+    (400, {"error": {"code": "unavailable_model", "message": "No."}}, ModelNotFound, None),
+    (
+        400,
+        {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"},
+        ModelNotFound,
+        None,
+    ),
+    (400, said("model_not_available"), ModelNotFound, "model_not_available"),
+    (400, said("model_not_supported"), ModelNotFound, "model_not_supported"),
+    (400, {"error": {"message": "x is not a valid model ID", "code": 400}}, ModelNotFound, "400"),
+    (400, said("invalid_request_error", message="Model Not Exist"), ModelNotFound, None),
+    (400, said("invalid_request_error", message="Content Exists Risk"), ContentFiltered, None),
+    (422, {"error": "`inputs` must have less than 8 tokens. Given: 9"}, ContextOverflow, None),
+    (
+        400,
+        said(message="The input (9 tokens) is longer than the model's context length (8 tokens)."),
+        ContextOverflow,
+        None,
+    ),
     (413, {"error": {"code": "tokens_limit_reached", "message": "No."}}, ContextOverflow, None),
     (400, said(message="Your request exceeded model token limit: 8192"), ContextOverflow, None),
     (400, said(message="This model's maximum prompt length is 8"), ContextOverflow, None),
@@ -114,6 +133,13 @@ def test_overflow_is_known_by_its_words_where_there_is_no_code(message):
     assert type(refused(400, said(message=message))) is ContextOverflow
     assert type(refused(500, said(None, "server_error", message))) is ContextOverflow
     assert type(refused(429, said(None, None, message))) is RateLimited
+
+
+def test_key_of_a_gateway_that_a_service_behind_it_refuses_is_not_the_callers():
+    """Its words were taken for the gateway's own: the caller was told to check a good key."""
+    raw = {"raw": "Incorrect API key provided", "provider_name": "xAI"}
+    body = {"error": {"message": "Provider returned error", "code": 400, "metadata": raw}}
+    assert type(refused(400, body)) is BadRequest
 
 
 def test_message_is_the_services_own_on_one_line():
