@@ -77,6 +77,8 @@ class Secret:
     def hidden_in(self, text: str) -> str:
         """The text with this shown in place of the key, or of a beginning where it was cut."""
         shortest = min(LEAST_SHOWN, len(self._value))
+        if self._value[:shortest] not in text:
+            return text
         lengths = range(len(self._value), shortest - 1, -1)
         beginnings = "|".join(re.escape(self._value[:length]) for length in lengths)
         return re.sub(beginnings, repr(self), text)
