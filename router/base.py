@@ -275,6 +275,9 @@ class BaseRouter:
             raise ConfigError("this router is closed")
         if not isinstance(stream, bool):
             raise BadRequest(f"stream is True or False, not {type(stream).__name__}")
+        for name, extra in {"extra_body": extra_body, "extra_headers": extra_headers}.items():
+            if not isinstance(extra, Mapping | None):
+                raise BadRequest(f"{name} is a mapping, not {type(extra).__name__}")
         route = self._routes.get(model) if isinstance(model, str) else None
         given = {name: value for name, value in parameters.items() if value is not None}
         answer_type = None
@@ -324,6 +327,7 @@ class BaseRouter:
 
 def _check_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
     for name, value in (headers or {}).items():
-        if not isinstance(value, str) or not f"{name}{value}".isprintable():
+        line = f"{name}{value}"
+        if not (isinstance(value, str) and line.isprintable() and line.isascii()):
             raise BadRequest(f"extra_headers: {name[:40]!r} is no header that can be sent")
     return headers

@@ -106,7 +106,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not isinstance(changes, Policy):
             try:
                 changes = msgspec.convert({**msgspec.structs.asdict(self), **changes}, Policy)
-            except msgspec.ValidationError as error:
+            except (msgspec.ValidationError, TypeError) as error:  # TypeError: it is no mapping
                 raise ConfigError(f"policy: {error}") from None
         if not (self.only is not None or self.never or self.require):
             return changes

@@ -296,10 +296,18 @@ def test_extras_go_to_targets_that_send_requests_through_the_router(r, extras):
     assert isinstance(wire, WireProvider)
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\x00", 5, None])
+# Beyond ASCII: one transport failed on it, as if the target had, and the other sent it as UTF-8.
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\x00", 5, None, "日本", "é"])
 def test_header_that_cannot_be_sent_is_refused(r, value):
     with pytest.raises(BadRequest, match="extra_headers: 'X-A' is no header that can be sent"):
         plan(r, "wire/m", extra_headers={"X-A": value})
+
+
+@pytest.mark.parametrize("name", ["extra_body", "extra_headers"])
+def test_extras_that_are_no_mapping_are_the_callers_mistake(r, name):
+    # One was a bare AttributeError, the other was blamed on the plugin.
+    with pytest.raises(BadRequest, match=f"^{name} is a mapping, not list$"):
+        plan(r, "wire/m", **{name: [1]})
 
 
 @pytest.mark.parametrize("stream", [1, "yes", None])

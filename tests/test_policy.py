@@ -87,6 +87,7 @@ def test_changes_are_laid_over_what_is_there() -> None:
         ({"retries": -1}, "retries"),
         ({"on_interrupt": "resume"}, "resume"),
         ({"only": "openai"}, "array"),
+        (3, "mapping"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(changes: Any, told: str) -> None:
