@@ -138,6 +138,7 @@ class _Call:
             return True
         if option.candidate.max_concurrency is not None:
             self._state.slots.release(option.name)
+        option.at_once = False  # it is told when it may come back
         return False
 
     def _has_slot(

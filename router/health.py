@@ -203,14 +203,16 @@ class Health:
         Args:
             subject: Its target; this very object stands for the attempt until it has ended.
             now: Seconds of the monotonic clock.
-            forced: Whether it is sent even though the target cools, or another one is the probe.
+            forced: Whether it is sent even though the target is ejected, or another one is the
+                probe; a commanded cooldown is obeyed all the same.
 
         Returns:
             Whether it may be sent: meanwhile the target may cool, or have its one probe.
         """
         with self._lock:
             breakers = self._of(subject)
-            if not forced and any(breaker.cooling(now) for breaker in breakers):
+            found = [cooling for each in breakers if (cooling := each.cooling(now)) is not None]
+            if any(cooling.commanded or not forced for cooling in found):
                 return False
             for breaker in breakers:
                 if breaker.state(now) == "half_open":

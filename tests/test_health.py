@@ -409,3 +409,13 @@ def test_what_is_long_over_is_forgotten_at_the_next_success(health: Health) -> N
     assert len(health.rows(1.0)) == 1
     health.succeed(subject(), EJECTION_CAP + 1.0)
     assert health.rows(EJECTION_CAP + 1.0) == []
+
+
+def test_what_is_forced_on_an_ejected_target_obeys_a_command_that_came_meanwhile() -> None:
+    """A call that waited for a slot at an ejected target was sent after its Retry-After."""
+    health = Health(lambda: 0.0)
+    eject(health)
+    assert health.begin(subject(), 0.0, forced=True)
+    fail(health, 1.0, RateLimited("slow down", retry_after=30.0))
+    assert not health.begin(subject(), 2.0, forced=True)
+    assert health.begin(subject(), 31.0, forced=True)
