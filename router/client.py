@@ -513,13 +513,14 @@ class _Drive:
 
         slots = self._router.state.slots
         if slots.wait(command.target, command.limit, wake):
+            came = False
             try:
                 async with asyncio.timeout(command.until - self._router.clock()):
-                    await woken.wait()
+                    came = await woken.wait()
             except TimeoutError:
                 return
             finally:
-                if not woken.is_set():
+                if not came:  # even if it was woken: one that is cancelled then wakes the next
                     slots.leave(command.target, wake)
 
     async def _deliver(self) -> Pieces:

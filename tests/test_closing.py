@@ -406,3 +406,25 @@ def test_a_slot_is_free_when_a_call_is_cancelled_while_its_connection_is_saved()
 
     with pytest.MonkeyPatch.context() as monkeypatch, FaultServer(unended) as server:
         asyncio.run(main(server, monkeypatch))
+
+
+def test_a_call_that_is_cancelled_as_a_slot_is_given_to_it_leaves_it_to_the_next() -> None:
+    """The next in line was not woken, and waited for all of `queue` beside a free slot."""
+
+    async def main() -> None:
+        async with AsyncRouter([ScriptedProvider("one", ["ok"])], allow=[]) as router:
+            target = Target("one", "model", max_concurrency=1)
+            assert router.state.slots.take("one/model", 1)
+            first, second = (
+                asyncio.create_task(router.create_completion(target, USER, policy={"queue": 30.0}))
+                for _ in range(2)
+            )
+            await asyncio.sleep(0.02)  # both stand in line
+            router.state.slots.release("one/model")
+            await asyncio.sleep(0)  # the first is woken, but has not run
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await asyncio.wait_for(second, 5)).text == "ok"
+
+    asyncio.run(main())
