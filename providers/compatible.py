@@ -348,8 +348,11 @@ zai = Row(
         "1301": ContentFiltered,
         "1302": RateLimited,
         "1303": RateLimited,
+        "1304": QuotaExhausted,  # with a 429: the day's calls are used up
         "1305": Overloaded,
+        "1308": QuotaExhausted,  # with a 429: the plan's share of some hours is used up
         "1309": QuotaExhausted,  # with a 429: the plan has expired
+        "1310": QuotaExhausted,  # with a 429: the plan's share of the week or month is used up
     },
 )
 

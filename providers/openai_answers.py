@@ -143,6 +143,8 @@ class Reader:
         reply: Reply = decode_json(data, Reply)
         if reply.error is not None:
             raise self._error(decode_json(data))
+        if reply.x_groq is not None and reply.x_groq.error:
+            raise self._error({"error": reply.x_groq.error})
         pieces: list[Piece] = []
         if not self._identified and (reply.id or reply.model):
             self._identified = True
@@ -203,6 +205,8 @@ class Reader:
             pieces += self._new_citations(noted(message.annotations), index)
         if choice.finish_reason:
             pieces += [*self._blocks(index), self._finish(choice, choice.finish_reason)]
+        elif self._finished and message.reasoning_details:  # a seal may come behind the reason
+            pieces += self._blocks(index)
         return pieces
 
     def _reasoning(self, message: Message, index: int) -> list[Piece]:

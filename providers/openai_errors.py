@@ -107,13 +107,18 @@ OVERFLOW_PHRASES = (
 )
 """How services that have no code for it say that the prompt does not fit."""
 
-BAD_REQUEST_PHRASES: dict[str, type[RouterError]] = {
-    "incorrect api key": AuthError,  # xAI
-    "is not a valid model id": ModelNotFound,  # OpenRouter
-    "model not exist": ModelNotFound,  # DeepSeek
-    "content exists risk": ContentFiltered,  # DeepSeek
+PHRASES: dict[str, type[RouterError]] = {
+    "incorrect api key": AuthError,  # xAI, with a 400
+    "is not a valid model id": ModelNotFound,  # OpenRouter, with a 400
+    "model not exist": ModelNotFound,  # DeepSeek, with a 400
+    "content exists risk": ContentFiltered,  # DeepSeek, with a 400
+    "content violates usage guidelines": ContentFiltered,  # xAI, with a 403
+    "have any credits": QuotaExhausted,  # xAI, with a 403
+    "used all available credits": QuotaExhausted,  # xAI, with a 429
 }
-"""What a 400 means of services that have no code for it, by words of its message."""
+"""What services that have no code for it mean by words of their message, at `PHRASED`."""
+
+PHRASED = frozenset({400, 403, 429})
 
 OVERFLOW_STATUSES = frozenset({None, 400, 413, 422, 500})
 
@@ -205,13 +210,12 @@ class Problem(Struct, frozen=True, kw_only=True):
         """The errors that services have no code for."""
         if self.is_moderated:
             return ContentFiltered
-        message = f"{self.message} {self.relayed}".lower()
-        if status == 400:
-            said = self.message.lower()
-            kinds = (kind for phrase, kind in BAD_REQUEST_PHRASES.items() if phrase in said)
-            if (kind := next(kinds, None)) is not None:
-                return kind
-        if status in OVERFLOW_STATUSES and any(p in message for p in OVERFLOW_PHRASES):
+        said = self.message.lower()
+        kind = next((kind for phrase, kind in PHRASES.items() if phrase in said), None)
+        if kind is not None and status in PHRASED:
+            return kind
+        told = f"{said} {self.relayed.lower()}"
+        if status in OVERFLOW_STATUSES and any(p in told for p in OVERFLOW_PHRASES):
             return ContextOverflow
         return None
 

@@ -119,9 +119,10 @@ class ReplyChoice(Struct):
 
 
 class GroqExtension(Struct):
-    """Groq's own place for the usage of a stream."""
+    """Groq's own place for the usage of a stream, and for why it was broken off."""
 
     usage: dict[str, Any] | None = None
+    error: Any = None
 
 
 class Reply(Struct):

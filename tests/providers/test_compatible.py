@@ -414,7 +414,11 @@ def test_moonshot_puts_the_usage_at_the_choice():
     assert completion.usage == Usage(input_tokens=9, output_tokens=3)
 
 
-ZAI_ERRORS = {"1113": QuotaExhausted, "1211": ModelNotFound, "1261": ContextOverflow}
+ZAI_ERRORS = {
+    **dict.fromkeys(("1113", "1304", "1308", "1310"), QuotaExhausted),
+    "1211": ModelNotFound,
+    "1261": ContextOverflow,
+}
 
 
 @pytest.mark.parametrize(("code", "kind"), ZAI_ERRORS.items())

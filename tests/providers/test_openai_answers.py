@@ -8,6 +8,7 @@ from emulators.chat import DONE, Played, call, chunk, delta, message, split, sse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.compatible import openrouter
 from providers.openai import openai
 from providers.openai_answers import FINISH_REASONS
 from router import (
@@ -546,6 +547,14 @@ def test_log_probabilities_come_with_their_text():
     assert Chunk(text="Hello", logprobs=tuple(probabilities["content"])) in pieces
 
 
+def test_seal_behind_the_finish_reason_is_kept():
+    """It was never told, and the next turn went without it."""
+    seal = {"type": "reasoning.encrypted", "data": "c2VhbA==", "index": 0}
+    body = sse(HELLO, STOP, chunk(delta(reasoning_details=[seal])), chunk(usage=USAGE))
+    completion = Played(openrouter(key="a-key"), body).completion
+    assert [block.data for block in completion.choices[0].reasoning_blocks] == ["c2VhbA=="]
+
+
 def test_log_probability_of_a_certain_token_is_kept():
     """A 0 came as an integer, and was taken for none."""
     pieces = Played(PROVIDER, sse(chunk({**delta(content="Hello"), "logprobs": 0}), STOP)).pieces
@@ -611,6 +620,10 @@ FAULTS = {
         *(ContextOverflow, "8 tokens"),
     ),
     "a finish that is an error": (sse(HELLO, chunk(delta("error"))), UpstreamError, "broke"),
+    "a reason why Groq broke it off": (  # a finish reason beside it made it a whole answer
+        sse(HELLO, chunk(delta("stop"), x_groq={"id": "req_1", "error": "out of time"})),
+        *(UpstreamError, "out of time"),
+    ),
     "a lack of resources": (
         sse(HELLO, chunk(delta("insufficient_system_resource"))),
         *(Overloaded, "broke"),

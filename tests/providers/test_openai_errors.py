@@ -91,6 +91,9 @@ ERRORS = [
     (400, {"error": {"message": "x is not a valid model ID", "code": 400}}, ModelNotFound, "400"),
     (400, said("invalid_request_error", message="Model Not Exist"), ModelNotFound, None),
     (400, said("invalid_request_error", message="Content Exists Risk"), ContentFiltered, None),
+    (403, {"code": "x", "error": "Content violates usage guidelines."}, ContentFiltered, None),
+    (403, {"code": "x", "error": "Your team doesn't have any credits."}, QuotaExhausted, None),
+    (429, {"code": "x", "error": "It has used all available credits."}, QuotaExhausted, None),
     (422, {"error": "`inputs` must have less than 8 tokens. Given: 9"}, ContextOverflow, None),
     (
         400,
