@@ -22,6 +22,7 @@ from router import (
     AsyncRouter,
     Cancelled,
     ConnectionLost,
+    Policy,
     Provider,
     RateLimited,
     Router,
@@ -29,8 +30,11 @@ from router import (
     Usage,
     provider,
 )
+from router.limit import Limit
+from router.provider import HttpRequest
 from router.testing import Fault, FaultServer, Scene, ScriptedProvider
 from router.testing.wire import EVENTS, event, framed, opened
+from router.transport.blocking import Exchange
 
 PROMPTLY = 0.1
 """Seconds within which a socket has to be free."""
@@ -428,3 +432,16 @@ def test_a_call_that_is_cancelled_as_a_slot_is_given_to_it_leaves_it_to_the_next
             assert (await asyncio.wait_for(second, 5)).text == "ok"
 
     asyncio.run(main())
+
+
+def test_a_late_cancel_leaves_a_connection_to_the_next_request() -> None:
+    """Closing a stream in a back-off cut the call that had got the attempt's connection."""
+    with FaultServer() as server, Router([service("one", server.url)], allow=[]) as router:
+        exchanges = []
+        for _ in range(2):
+            limit = Limit(Policy(), time.monotonic(), None, first_token=False, idle=False)
+            exchanges.append(Exchange(limit))
+            request = HttpRequest("POST", f"{server.url}/chat/completions", json={"model": "m"})
+            assert router.transport.send(request, exchanges[-1]).status == 200
+            exchanges[-1].cancel()
+        assert server.opened == 1

@@ -493,6 +493,7 @@ def _close(raw: Any, exchange: Exchange) -> None:
     """Give a connection back, or end it where the body was not read to its end."""
     if not raw.isclosed():
         exchange.cancel()  # a close alone ends nothing while a forked child has the socket too
+    exchange.socket = None  # from here on it is another request's: a late cancel must not end it
     raw.close()
     raw.release_conn()
 
