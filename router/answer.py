@@ -104,14 +104,18 @@ class _Choice:
 class Answer:
     """The pieces of one attempt.
 
+    Args:
+        expected: How many choices were asked for: one that has not begun is not finished.
+
     Attributes:
         has_content: Whether anything of the answer has come (not a role, not a keep-alive).
-        finished: Whether every choice that was begun has its finish reason.
+        finished: Whether every choice has its finish reason.
         ignored: How many pieces came after their choice's finish reason, and were left out.
     """
 
     __slots__ = (
         "_choices",
+        "_expected",
         "_first",
         "finished",
         "has_content",
@@ -122,7 +126,8 @@ class Answer:
         "usage",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = 1) -> None:
+        self._expected = expected
         self._first = _Choice()
         self._choices = {0: self._first}
         self.finished = False
@@ -162,7 +167,8 @@ class Answer:
         choice.add(chunk)
         self.has_content = self.has_content or has_content
         if chunk.finish_reason is not None:
-            self.finished = all(c.finish_reason is not None for c in self._choices.values())
+            ended = sum(c.finish_reason is not None for c in self._choices.values())
+            self.finished = ended == max(len(self._choices), self._expected)
         elif has_content:
             self.finished = False
         return has_content or not _is_silent(chunk)

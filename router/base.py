@@ -292,6 +292,7 @@ class BaseRouter:
             policy=self.policy.with_changes(route.policy if route else None).with_changes(policy),
             extras=Extras(body=extra_body, headers=_check_headers(extra_headers)),
         )
+        self._catalog.check_names((*(call.policy.only or ()), *call.policy.never))
         targets = targets_of(route.ordered(self.state.draw) if route else model, self._catalog)
         return self._planner.plan(targets, call, self._new_id()), call
 

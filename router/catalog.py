@@ -74,6 +74,18 @@ class Catalog:
             raise ModelNotFound(f"no provider is called {name!r}{hint}")
         return registered
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Check the names of a constraint: one that means nothing protects nobody.
+
+        Raises:
+            ConfigError: There is no such provider; names the close ones.
+        """
+        for name in names:
+            head = name.partition("/")[0]
+            if not self._host.knows(head):
+                hint = _hint(head, self._host.names())
+                raise ConfigError(f"a constraint names no provider: {name!r}{hint}")
+
     def resolve(self, name: str) -> Target:
         """The target that a name means: `provider/model`, or a model that one provider serves.
 

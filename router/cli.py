@@ -487,8 +487,10 @@ def params(name: str | None, as_json: bool, config: Path | None) -> None:
     if as_json:
         _write_json([_parameters_object(*each) for each in found.items()])
         return
-    for parameters in found.values():
-        click.echo(str(parameters))
+    for each, parameters in found.items():
+        # Rows of one wire share its module, which the line names.
+        owned = parameters.owner.rpartition(".")[2] == each.partition("/")[0]
+        click.echo(str(parameters) if owned else f"{each}: {parameters}")
     if name is not None:
         click.echo()
         headings = ("parameter", "type", "default", "bounds", "kind", "description")

@@ -233,7 +233,7 @@ class _AsyncRun:
             self.answer, self.notes, self.limit = blocking.answer, blocking.notes, blocking.limit
             self.pieces = self._pump(blocking)
             return
-        self.answer = Answer()
+        self.answer = Answer(begin.choices)
         self.notes = Notes()
         stream = prepared.job.stream
         self.limit = Limit(
@@ -579,10 +579,14 @@ class AsyncStream:
             if not self._closed or self._reader is None or self._reader.uncancel() > 0:
                 raise
             raise Cancelled("closed by the caller") from None
+        except StopAsyncIteration:
+            if self._drive.completion is None:  # a part must not read like the whole
+                raise Cancelled("the stream is over, without a whole answer") from None
+            raise
         finally:
             self._reader = None
 
-    def __aiter__(self) -> AsyncIterator[str]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:

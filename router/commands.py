@@ -35,6 +35,12 @@ class Begin(Unshown, frozen=True, kw_only=True):
     patient: bool
     prefill: str = ""
 
+    @property
+    def choices(self) -> int:
+        """How many answers the target is asked for."""
+        asked = self.candidate.binding.arguments.get("n")
+        return asked if isinstance(asked, int) else 1
+
 
 class Deliver(Struct, frozen=True):
     """Hand the running attempt's pieces to the caller, those it has and those to come."""

@@ -9,6 +9,8 @@ from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
+from router.errors import ConfigError
+
 Processor: TypeAlias = Callable[
     [Any, str, MutableMapping[str, Any]],
     Mapping[str, Any] | str | bytes | bytearray | tuple[Any, ...],
@@ -30,7 +32,13 @@ def configure(
         output: `json` for machines, `console` for people.
         level: The lowest level that is written.
         stream: Where to; standard error by default.
+
+    Raises:
+        ConfigError: There is no such output or level.
     """
+    levels = logging.getLevelNamesMapping()
+    if output not in ("json", "console") or level.upper() not in levels:
+        raise ConfigError(f"no log output {output!r} at level {level!r}: see configure()")
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -43,9 +51,7 @@ def configure(
         processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), sort_keys=False))
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )

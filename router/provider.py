@@ -161,8 +161,9 @@ def decode_json(data: bytes, type: Any = Any) -> Any:
     try:
         return msgspec.json.decode(data, type=type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        shown = data[:SHOWN_BODY].decode("utf-8", "replace")
-        raise ProtocolError(f"malformed JSON ({error}): {shown!r}", code="malformed_json") from None
+        # Where it is wrong, and not what it says: it may be an answer.
+        message = f"malformed JSON of {len(data)} bytes: {error}"
+        raise ProtocolError(message, code="malformed_json") from None
 
 
 class Cleanup:

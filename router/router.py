@@ -214,7 +214,7 @@ class Run:
     """An attempt under way: an exchange's actions, carried out."""
 
     def __init__(self, router: Host, prepared: Prepared, begin: Begin) -> None:
-        self.answer = Answer()
+        self.answer = Answer(begin.choices)
         self.notes = Notes()
         self._router = router
         self._begin = begin
@@ -495,17 +495,25 @@ class Stream:
         except StopIteration as stop:
             self._completion = stop.value
 
-    def __iter__(self) -> Iterator[str]:
-        for piece in self._all():
+    def __iter__(self) -> Self:
+        return self  # and no generator: who leaves a loop may come back for the rest
+
+    def __next__(self) -> str:
+        while True:
+            piece = self._next()
             if type(piece) is str:
-                yield piece
-            elif type(piece) is Chunk and piece.text and piece.index == 0:
-                yield piece.text
+                return piece
+            if type(piece) is Chunk and piece.text and piece.index == 0:
+                return piece.text
 
     def chunks(self) -> Iterator[Chunk | Restart]:
         """The pieces with all that they hold: text, reasoning, tool calls, usage."""
         self._drive.typed = True
-        for piece in self._all():
+        while True:
+            try:
+                piece = self._next()
+            except StopIteration:
+                return
             yield Chunk(text=piece) if isinstance(piece, str) else piece
 
     @property
@@ -537,9 +545,13 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _all(self) -> Generator[Piece, None, None]:
-        first, self._first = self._first, []
-        yield from first
-        if self._completion is None:
-            # The generator's return value is the completion; one that was closed has none.
-            self._completion = yield from self._pieces
+    def _next(self) -> Piece:
+        if self._first:
+            return self._first.pop()
+        try:
+            return next(self._pieces)
+        except StopIteration as stop:
+            self._completion = stop.value or self._completion
+            if self._completion is None:  # a part must not read like the whole
+                raise Cancelled("the stream is over, without a whole answer") from None
+            raise

@@ -55,8 +55,8 @@ class Rule(Struct, frozen=True, kw_only=True):
             context window, `if_asked` only where the policy says so.
         cools: What of the target is kept from further calls. `quota` is the target, or its
             quota group where it has one.
-        seconds: For how long, at least, where the error itself is a command to stay away; `None`
-            where it is only counted, and the breaker draws the conclusion.
+        seconds: For how long, where the error itself is a command to stay away and the server does
+            not say; `None` where it is only counted, and the breaker draws the conclusion.
         base: The first back-off, in seconds.
     """
 

@@ -460,7 +460,7 @@ def test_models_of_an_unknown_provider_end_by_2(shell: Shell) -> None:
 
 def test_params_of_all_are_a_line_each(shell: Shell) -> None:
     assert shell("params").stdout == (
-        "tide_plugin supports: (model: str, messages: list, stream: bool, max_tokens: int, "
+        "tide: tide_plugin supports: (model: str, messages: list, stream: bool, max_tokens: int, "
         "temperature: float, words: list | str)\n"
     )
 

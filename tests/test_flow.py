@@ -15,6 +15,7 @@ from router import (
     AuthError,
     BadRequest,
     Chunk,
+    ConfigError,
     ConnectFailed,
     ConnectionLost,
     ContentFiltered,
@@ -219,6 +220,16 @@ def test_constraints_of_router_route_and_call_add_up(call: Caller) -> None:
     result = call(providers, "all", router=arguments, policy={"only": ("d",)})
     assert isinstance(result.error, BadRequest)
     assert not providers[3].calls
+
+
+@pytest.mark.parametrize("policy", [{"never": ("sceond",)}, {"only": ("first", "b/model")}])
+def test_a_constraint_that_means_nothing_is_a_wrong_setting(
+    call: Caller, policy: dict[str, Any]
+) -> None:
+    first, second = ScriptedProvider("first"), ScriptedProvider("second")
+    result = call([first, second], targets(first, second), policy=policy)
+    assert isinstance(result.error, ConfigError)
+    assert not first.calls
 
 
 def test_a_prompt_never_falls_back_outside_its_constraints(call: Caller) -> None:

@@ -48,6 +48,7 @@ from router import (
     WireProvider,
     provider,
 )
+from router.answer import Answer
 from router.testing.scripted import ScriptedProvider, Truncated
 from router.testing.virtual import VirtualClock
 
@@ -820,3 +821,59 @@ def test_a_url_that_is_none_is_a_wrong_setting(call: Caller, url: str) -> None:
     assert result.trace is not None
     assert isinstance(result.trace.attempts[0].error, ConfigError)
     assert result.completion is not None
+
+
+def test_a_choice_that_never_began_is_not_a_whole_answer() -> None:
+    class Several(WireProvider):
+        name = "several"
+        models = ("model",)
+
+        def create_completion(
+            self, model: str, messages: list[Any], stream: bool, *, n: int | None = None
+        ) -> Any:
+            yield "the first"
+            yield Chunk(finish_reason="stop")
+            if n != 2:
+                yield Chunk(index=1, text="the second")
+                yield Chunk(index=1, finish_reason="stop")
+
+    for asked, finished in ((2, False), (1, True), (3, False)):
+        answer = Answer(asked)
+        for piece in Several().create_completion("model", [], True, n=asked):
+            answer.add_text(piece) if isinstance(piece, str) else answer.add(piece)
+        assert answer.finished is finished
+
+
+def test_certificates_that_are_not_there_are_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match="verify"):
+        Router(allow=[], verify="/there/is/none")
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["left", "closed"])
+def test_the_rest_of_a_stream_is_there_until_it_is_closed(closed: bool) -> None:
+    """Leaving a loop ended the stream, and what was read next looked like the end of an answer."""
+    with Router([ScriptedProvider("one", ["a", "b", "c"])], allow=[]) as router:
+        answer = router.create_completion("one/model", USER, stream=True)
+        for text in answer:
+            assert text == "a"
+            break
+        if closed:
+            answer.close()
+            with pytest.raises(Cancelled, match="without a whole answer"):
+                list(answer)
+        else:
+            assert list(answer) == ["b", "c"]
+            assert answer.completion.text == "abc"
+            assert list(answer) == []
+
+
+def test_an_async_stream_that_was_closed_has_no_normal_end() -> None:
+    async def main() -> None:
+        async with AsyncRouter([ScriptedProvider("one", ["a", "b", "c"])], allow=[]) as router:
+            answer = await router.create_completion("one/model", USER, stream=True)
+            assert await anext(answer) == "a"
+            await answer.close()
+            with pytest.raises(Cancelled, match="without a whole answer"):
+                await anext(answer)
+
+    asyncio.run(main())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from router.errors import ConfigError
 from router.secret import Unshown
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -35,3 +37,7 @@ class TransportSettings(Unshown, frozen=True, kw_only=True):
     trust_env: bool = False
     proxies: Mapping[str, str] = {}
     verify: bool | str = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.verify, str) and not Path(self.verify).exists():
+            raise ConfigError("verify: there is no such file or folder")
