@@ -133,6 +133,7 @@ class Journal:
             changes["cost_usd"] = self._prices.cost(run.answer.usage) if self._prices else None
             changes["finish_reason"] = run.answer.finish_reason
         if error is not None:
+            error.__traceback__ = None  # its frames hold the call, which holds this journal
             changes["possibly_billed"] = error.possibly_billed
         self._change(**changes)
         self._reporter.attempt_finished(self._attempts[-1])

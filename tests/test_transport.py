@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from calling import USER
 from routed import Kind, Routed, service
 
-from router import AsyncRouter, ConnectionLost, Timeout
+from router import AsyncRouter, ConnectionLost, Timeout, UpstreamError
 from router.testing import End, Fault, FaultServer, Scene
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -128,3 +129,24 @@ def test_a_loop_that_is_closed_unasked_is_forgotten_by_the_next(server: FaultSer
 
 async def call_once(router: AsyncRouter) -> None:
     await router.create_completion("one/model", USER)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_attempt_that_failed_is_gone_with_its_trace(
+    server: FaultServer, kind: Kind, stream: bool
+) -> None:
+    """Its error held the frames of the call, and these the error: a fallback left garbage."""
+    broken, good = service("one", server.url_for(Fault.HTTP_500)), service("two", server.url)
+    with Routed(kind, [broken, good]) as routed:
+        gc.collect()
+        gc.disable()
+        try:
+            result = routed.call(["one/model", "two/model"], stream=stream)
+            assert result.completion is not None
+            failed = weakref.ref(result.completion.trace.attempts[0].error)
+            assert isinstance(failed(), UpstreamError)
+            del result
+            assert failed() is None
+        finally:
+            gc.enable()
