@@ -233,7 +233,6 @@ class Health:
             for key in self._keys(subject):
                 if (breaker := self._breakers.get(key)) is None:
                     continue
-                breaker.prober = None
                 breaker.succeed(now)
                 if breaker.is_forgettable(now):
                     del self._breakers[key]

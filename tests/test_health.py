@@ -85,6 +85,7 @@ def test_failures_in_a_row_open_a_breaker(health: Health) -> None:
     fail(health)
     assert until(health, 0.0) == EJECTION
     assert row(health).state == "open"
+    assert row(health).reason == "UpstreamError"
     assert not row(health).commanded
 
 
@@ -96,13 +97,28 @@ def test_a_success_in_between_starts_the_count_anew(health: Health) -> None:
     assert health.cooling(subject(), 0.0) is None
 
 
-def test_half_of_many_failing_opens_a_breaker_too(health: Health) -> None:
-    for number in range(RATE_MINIMUM - 1):
-        fail(health) if number % 2 == 0 else health.succeed(subject(), 0.0)
+@pytest.mark.parametrize("now", [0.0, 1000.0])
+def test_half_of_enough_outcomes_failing_opens_a_breaker_too(health: Health, now: float) -> None:
+    outcomes = "FS" + "SF" * (RATE_MINIMUM // 2 - 1)
+    for outcome in outcomes:
+        assert health.cooling(subject(), now) is None
+        fail(health, now) if outcome == "F" else health.succeed(subject(), now)
+    assert until(health, now) == now + EJECTION
+
+
+def test_less_than_half_failing_opens_none(health: Health) -> None:
+    for outcome in "FS" + "SSF" * RATE_MINIMUM:
+        fail(health) if outcome == "F" else health.succeed(subject(), 0.0)
     assert health.cooling(subject(), 0.0) is None
-    health.succeed(subject(), 0.0)
-    fail(health)
-    assert until(health, 0.0) == EJECTION
+
+
+def test_a_breaker_that_closes_forgets_the_failures_that_opened_it(health: Health) -> None:
+    back = eject(health)
+    for _ in range(RATE_MINIMUM):
+        fail(health, 1.0)
+    health.succeed(subject(), back)
+    fail(health, back)
+    assert health.cooling(subject(), back) is None
 
 
 def test_failures_of_long_ago_count_for_no_share(health: Health) -> None:
@@ -188,6 +204,14 @@ def test_a_probe_that_succeeds_closes_the_breaker(health: Health) -> None:
     assert row(health, back).state == "closed"
     assert health.begin(subject(), back)
     assert health.begin(subject(), back)
+
+
+def test_after_a_probe_the_next_ejection_has_a_probe_of_its_own(health: Health) -> None:
+    back, probe = eject(health), subject()
+    assert health.begin(probe, back)
+    health.succeed(probe, back)
+    again = eject(health, back)
+    assert health.begin(subject(), again)
 
 
 def test_a_probe_that_tells_nothing_makes_room_for_another(health: Health) -> None:
@@ -369,6 +393,13 @@ def test_a_host_that_fails_is_passed_over_for_all_its_models(health: Health) -> 
     assert (row(health).scope, row(health).name) == ("host", "down.example")
 
 
+def test_an_attempt_that_went_nowhere_does_not_change_where_a_target_is(health: Health) -> None:
+    health.learn(subject(), "down.example", None)
+    health.learn(subject(), None, None)
+    eject(health)
+    assert row(health).scope == "host"
+
+
 def test_a_key_without_money_is_passed_over_for_all_its_models(health: Health) -> None:
     health.learn(subject(), "up.example", "secret#a1b2c3")
     fail(health, error=QuotaExhausted("no money"))
@@ -400,6 +431,14 @@ def test_rows_are_sorted_and_forgotten_by_name(health: Health) -> None:
     health.reset("a/model")
     assert [each.name for each in health.rows(0.0)] == ["b/model"]
     health.reset()
+    assert health.rows(0.0) == []
+
+
+def test_a_command_is_remembered_for_a_while_after_it_is_over(health: Health) -> None:
+    fail(health, error=RateLimited("slow down", retry_after=30.0))
+    health.succeed(subject(), 30.0 + EJECTION_CAP - 1.0)
+    assert len(health.rows(0.0)) == 1
+    health.succeed(subject(), 30.0 + EJECTION_CAP)
     assert health.rows(0.0) == []
 
 

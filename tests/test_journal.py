@@ -11,7 +11,7 @@ from router import ConnectionLost, RouterError, Target, Usage
 from router.answer import Answer
 from router.exchange import Notes
 from router.journal import Journal
-from router.types import Attempt, Chunk, PassedOver
+from router.types import Attempt, Chunk, PassedOver, Prices
 
 
 class Told:
@@ -101,6 +101,17 @@ def test_what_a_broken_attempt_has_used_is_kept(journal: Journal) -> None:
     [attempt] = journal.trace().attempts
     assert attempt.usage == Usage(input_tokens=5)
     assert attempt.finish_reason is None
+
+
+def test_an_attempt_costs_what_its_own_target_asks(journal: Journal) -> None:
+    fitted: Any = {"renamed": {}, "dropped": (), "unchecked": (), "left_out": ()}
+    prices = Prices(input=2.0, output=10.0)
+    journal.begin(Target("one", "model"), 100.0, **fitted, prices=prices)
+    used = Chunk(usage=Usage(input_tokens=500_000, output_tokens=100_000))
+    journal.end("failed", 101.0, Ran(used), ConnectionLost("cut"))
+    journal.begin(Target("two", "model"), 101.0, **fitted)
+    journal.end("succeeded", 102.0, Ran(used))
+    assert [each.cost_usd for each in journal.trace().attempts] == [2.0, None]
 
 
 def test_an_attempt_without_a_run_is_entered_all_the_same(journal: Journal) -> None:

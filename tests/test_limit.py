@@ -101,6 +101,7 @@ def test_a_finished_answer_leaves_a_moment_for_its_end() -> None:
 def test_what_is_cancelled_stays_so() -> None:
     stream = limit()
     stream.cancel()
+    assert stream.until == -math.inf
     stream.alive(15.0)
     stream.ping(16.0)
     stream.finish(17.0)

@@ -78,11 +78,14 @@ def test_changes_are_laid_over_what_is_there() -> None:
         ({"deadlin": 3}, "deadlin"),
         ({"deadline": 0}, "deadline"),
         ({"deadline": float("inf")}, "deadline"),
+        ({"deadline": float("-inf")}, "deadline"),
         ({"idle": float("nan")}, "idle"),
         ({"connect": -1.0}, "connect"),
         ({"total": None}, "total"),
         ({"queue": -0.1}, "queue"),
         ({"backoff_cap": float("inf")}, "backoff_cap"),
+        ({"max_cost": -0.1}, "max_cost"),
+        ({"max_cost": float("nan")}, "max_cost"),
         ({"attempts": 0}, "attempts"),
         ({"retries": -1}, "retries"),
         ({"on_interrupt": "resume"}, "resume"),
@@ -93,6 +96,16 @@ def test_changes_are_laid_over_what_is_there() -> None:
 def test_a_value_that_makes_no_sense_is_refused_by_name(changes: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Policy().with_changes(changes)
+
+
+def test_nothing_is_a_value_where_it_makes_sense() -> None:
+    policy = Policy(queue=0, backoff_cap=0, longest_wait=0, retries=0, attempts=1, max_cost=0)
+    assert (policy.retries, policy.attempts) == (0, 1)
+
+
+def test_one_way_to_go_on_is_a_list_of_one() -> None:
+    assert Policy(on_interrupt="raise").interrupts == ("raise",)
+    assert Policy(on_interrupt=("continue", "restart")).interrupts == ("continue", "restart")
 
 
 def test_no_deadline_is_a_deadline() -> None:
