@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import socket
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ import pytest
 from calling import USER
 from routed import Kind, Routed, service
 
-from router import AsyncRouter, ConnectionLost, Timeout, UpstreamError
+from router import AsyncRouter, ConnectFailed, ConnectionLost, Timeout, UpstreamError
 from router.testing import End, Fault, FaultServer, Scene
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -113,6 +115,23 @@ def test_a_connection_whose_request_is_not_taken_is_ended_with_it(server: FaultS
             assert counts[2] == counts[1] == counts[0]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_name_that_this_machine_cannot_look_up_is_not_the_hosts_fault(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of descriptors, the resolver fails as well, and its host was cooled."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "getaddrinfo", exhausted)
+    with Routed(kind, [service("one", "http://up.invalid/v1")], policy={"retries": 0}) as routed:
+        error = routed.call("one/model").error
+        assert isinstance(error, ConnectFailed)
+        assert error.code == "local"
+        assert routed.router.health() == []
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # that loop's own, which it left open

@@ -444,6 +444,7 @@ class BlockingTransport:
                 return ConnectFailed(
                     f"this machine is out of resources ({cause.strerror})", code="local"
                 )
+        for cause in causes:
             if isinstance(cause, ssl.SSLError) and connecting:
                 return TLSFailed(f"the TLS handshake failed: {tls_reason(cause)}")
             if isinstance(cause, NameResolutionError):
