@@ -35,6 +35,10 @@ EJECTION = 5.0
 EJECTION_CAP = 300.0
 """The longest ejection, as in Envoy and Finagle; after as long in health it begins anew."""
 
+SWEEP = 1000
+"""Breakers that are kept without looking for those that matter no more; at twice as many as were
+left, they are looked for again."""
+
 Key: TypeAlias = tuple[str, str]
 State = Literal["closed", "open", "half_open"]
 
@@ -145,7 +149,6 @@ class _Breaker:
         """Whether nothing that it remembers matters any more."""
         return (
             self.open_until is None
-            and self.consecutive == 0
             and now >= self.commanded_until + EJECTION_CAP
             and all(ok or now - at > EJECTION_CAP for at, ok in self.outcomes)
         )
@@ -178,6 +181,7 @@ class Health:
         self._lock = threading.Lock()
         self._breakers: dict[Key, _Breaker] = {}
         self._places: dict[str, Place] = {}
+        self._sweep_at = SWEEP
 
     def cooling(self, subject: Subject, now: float) -> Cooling | None:
         """Why a target is not to be asked now, or `None` when it may be.
@@ -244,6 +248,7 @@ class Health:
             key = self._key(subject, rule.cools)
             if key is None:
                 return
+            self._sweep(now)
             breaker = self._breakers.setdefault(key, _Breaker())
             reason = type(error).__name__
             seconds = rule.seconds if error.retry_after is None else error.retry_after
@@ -279,6 +284,14 @@ class Health:
             consecutive_failures=breaker.consecutive,
             reason=breaker.reason,
         )
+
+    def _sweep(self, now: float) -> None:
+        """Forget what matters no more: anything may be asked for by a name that nobody serves."""
+        if len(self._breakers) < self._sweep_at:
+            return
+        for key in [key for key, each in self._breakers.items() if each.is_forgettable(now)]:
+            del self._breakers[key]
+        self._sweep_at = max(SWEEP, 2 * len(self._breakers))
 
     def _end_probe(self, subject: Subject) -> None:
         for breaker in self._breakers.values():  # not those of its place, which may have changed

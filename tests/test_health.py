@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from router import (
     BadRequest,
     ConnectFailed,
+    ModelNotFound,
+    Overloaded,
     Provider,
     QuotaExhausted,
     RateLimited,
@@ -28,6 +30,7 @@ from router.health import (
     EJECTION_CAP,
     RATE_MINIMUM,
     RATE_WINDOW,
+    SWEEP,
     Health,
     HealthRow,
     Subject,
@@ -440,6 +443,17 @@ def test_a_command_is_remembered_for_a_while_after_it_is_over(health: Health) ->
     assert len(health.rows(0.0)) == 1
     health.succeed(subject(), 30.0 + EJECTION_CAP)
     assert health.rows(0.0) == []
+
+
+def test_names_that_nobody_serves_do_not_pile_up(health: Health) -> None:
+    """Each left a breaker behind for good, and a name is whatever somebody asks for."""
+    for number in range(3 * SWEEP):
+        fail(health, 10.0 * number, ModelNotFound("gone"), subject(f"one/{number}"))
+        fail(health, 10.0 * number, Overloaded("full"), subject(f"two/{number}"))
+        if number % 100 == 0:
+            assert len(health.rows(10.0 * number)) <= SWEEP
+    latest = {each.name for each in health.rows(30.0 * SWEEP)}
+    assert f"one/{3 * SWEEP - 1}" in latest
 
 
 def test_what_is_long_over_is_forgotten_at_the_next_success(health: Health) -> None:
