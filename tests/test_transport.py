@@ -15,7 +15,14 @@ import pytest
 from calling import USER
 from routed import Kind, Routed, service
 
-from router import AsyncRouter, ConnectFailed, ConnectionLost, Timeout, UpstreamError
+from router import (
+    AsyncRouter,
+    ConnectFailed,
+    ConnectionLost,
+    StreamInterrupted,
+    Timeout,
+    UpstreamError,
+)
 from router.testing import End, Fault, FaultServer, Scene
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -169,3 +176,26 @@ def test_an_attempt_that_failed_is_gone_with_its_trace(
             assert failed() is None
         finally:
             gc.enable()
+
+
+def trickle(scene: Scene) -> Iterator[bytes | float]:
+    """A piece, then one that never comes to its end, though something always does."""
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    event = b'data: {"choices": [{"delta": {"content": "Once"}}]}\n\ndata: '
+    yield b"%x\r\n%b\r\n" % (len(event), event)
+    while True:
+        yield 0.01
+        yield b"1\r\n \r\n"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_bytes_that_make_no_piece_do_not_count_as_a_sign_of_life(
+    server: FaultServer, kind: Kind
+) -> None:
+    server.script(trickle)
+    policy = {"idle": 0.2, "total": 5.0}
+    with Routed(kind, [service("one", server.url)], policy=policy) as routed:
+        error = routed.call("one/model", stream=True).error
+    assert isinstance(error, StreamInterrupted)
+    assert isinstance(error.cause, Timeout)
+    assert error.cause.phase == "idle"
