@@ -154,9 +154,11 @@ class Again(Routed):
 
 def locks_of(router: Router) -> list[Any]:
     """Every lock that hangs on a router, as far as the package's own objects hold it."""
-    found, seen, queue = [], set[int](), [router.__dict__]
+    found: list[Any] = []
+    seen: set[int] = set()
+    queue: list[Any] = [router]
     while queue:
-        thing: Any = queue.pop()
+        thing = queue.pop()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
