@@ -20,7 +20,7 @@ FRESH_ROUNDS = 21
 
 
 def main() -> None:
-    """Measure everything, in about a minute."""
+    """Measure everything, in about two minutes."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     # requests looks through the whole environment for proxies at each call, and for a .netrc at
     # home: a large one would make the baseline dear.

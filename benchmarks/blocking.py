@@ -18,7 +18,7 @@ MESSAGES = [
 
 
 def comparisons(upstream: str, broken: str) -> list[Comparison]:
-    """All three; each keeps its connection open, as an application does."""
+    """All four; each keeps its connection open, as an application does."""
     plain = _Plain(upstream)
     routed = _Routed(upstream, broken)
     return [
@@ -26,6 +26,12 @@ def comparisons(upstream: str, broken: str) -> list[Comparison]:
         Comparison(name="stream", baseline=plain.stream, ours=routed.stream, times=8, goal=1.0),
         Comparison(
             name="fallback", baseline=plain.two_calls, ours=routed.fallback, times=15, goal=1.2
+        ),
+        Comparison(
+            name="slow stream",
+            baseline=lambda: plain.stream("drip"),
+            ours=lambda: routed.stream("lmstudio"),
+            times=1,
         ),
     ]
 
@@ -46,9 +52,9 @@ class _Plain:
         self.call("broken")
         return self.call()
 
-    def stream(self) -> str:
+    def stream(self, kind: str = "stream") -> str:
         text = ""
-        with self._post("stream", stream=True) as response:
+        with self._post(kind, stream=True) as response:
             for line in response.iter_lines():
                 if line.startswith(b"data: ") and line != b"data: [DONE]":
                     chunk = json.loads(line[6:])
@@ -71,6 +77,7 @@ class _Routed:
         urls = {
             "openai": f"{upstream}/whole",
             "vllm": f"{upstream}/stream",
+            "lmstudio": f"{upstream}/drip",
             "groq": f"{broken}/broken",
         }
         self._router = Router(
@@ -82,9 +89,9 @@ class _Routed:
             f"openai/{MODEL}", MESSAGES, temperature=0.2, max_tokens=100
         ).text
 
-    def stream(self) -> str:
+    def stream(self, provider: str = "vllm") -> str:
         pieces = self._router.create_completion(
-            f"vllm/{MODEL}", MESSAGES, stream=True, temperature=0.2, max_tokens=100
+            f"{provider}/{MODEL}", MESSAGES, stream=True, temperature=0.2, max_tokens=100
         )
         text = ""
         for piece in pieces:

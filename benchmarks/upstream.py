@@ -1,7 +1,7 @@
 """A server that costs next to nothing: every answer is made up before the first request.
 
 Run as a process of its own, so that a client's CPU time is the client's alone. The first part of
-the path says what comes: `/whole`, `/stream`, `/broken`.
+the path says what comes: `/whole`, `/stream`, `/drip`, `/broken`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pathlib import Path
 
 CHUNKS = 200
 """Pieces of text in a stream."""
+
+PAUSE = 0.001
+"""Seconds between the pieces of `/drip`, so that its reader waits for each."""
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -115,7 +118,7 @@ ANSWERS = {
     b"stream": _stream(),
     b"broken": _answer("500 Internal Server Error", _FAILURE),
 }
-"""What is written for each, write by write: a stream is one write for each event, as in life."""
+"""What is written for each, write by write: in a stream, one for each event."""
 
 
 class _Upstream(asyncio.Protocol):
@@ -135,8 +138,17 @@ class _Upstream(asyncio.Protocol):
         if not end or length is None or len(body) < int(length[1]):
             return
         self._received = b""
-        for piece in ANSWERS[head.split(b"/", 2)[1]]:
+        kind = head.split(b"/", 2)[1]
+        if kind == b"drip":
+            self._task = asyncio.create_task(self._drip())
+            return
+        for piece in ANSWERS[kind]:
             self._transport.write(piece)
+
+    async def _drip(self) -> None:
+        for piece in ANSWERS[b"stream"]:
+            self._transport.write(piece)
+            await asyncio.sleep(PAUSE)
 
 
 async def _serve() -> None:
