@@ -3,6 +3,19 @@
 import typing
 
 from router.clock import Clock
+from router.contract import (
+    Call,
+    Cleanup,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    Provider,
+    Shared,
+    Wait,
+    WireProvider,
+    decode_json,
+    provider,
+)
 from router.discovery import PluginInfo
 from router.errors import (
     AllTargetsFailed,
@@ -38,19 +51,6 @@ from router.hookspecs import CallSummary, PluginContext, hookimpl
 from router.messages import Audio, File, Image, Message, Part, Text
 from router.parameters import FEATURE, TUNING, Kind, Parameter, Parameters
 from router.policy import Policy
-from router.provider import (
-    Call,
-    Cleanup,
-    Exchange,
-    HttpRequest,
-    HttpResponse,
-    Provider,
-    Shared,
-    Wait,
-    WireProvider,
-    decode_json,
-    provider,
-)
 from router.router import Router, Stream
 from router.routes import Route
 from router.rules import Rule
@@ -62,6 +62,7 @@ from router.types import (
     Chunk,
     Citation,
     Completion,
+    FinishReason,
     Model,
     PassedOver,
     Prices,
@@ -123,6 +124,7 @@ __all__ = [
     "Event",
     "Exchange",
     "File",
+    "FinishReason",
     "HealthRow",
     "HttpRequest",
     "HttpResponse",

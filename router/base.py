@@ -15,6 +15,7 @@ import msgspec
 from router.budget import Budget
 from router.catalog import Catalog
 from router.clock import Clock
+from router.contract import Provider
 from router.discovery import PluginInfo, Selection
 from router.errors import BadRequest, ConfigError, RouterError
 from router.events import CLOSE_FAILED, Log
@@ -28,7 +29,6 @@ from router.parameters import Parameters
 from router.plan import Call, Planner, nobody, targets_of
 from router.plugins import PluginHost
 from router.policy import Policy
-from router.provider import Provider
 from router.refresh import ModelCache
 from router.report import Report
 from router.routes import Route, check_routes

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from router.contract import HttpRequest
 from router.events import CLEANUP_FAILED, Log
 from router.limit import Limit
 from router.policy import Policy
-from router.provider import HttpRequest
 
 if TYPE_CHECKING:
     from router.transport.blocking import BlockingTransport

@@ -19,12 +19,12 @@ from router.answer import Answer
 from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Prepared
 from router.cleanup import Cleanups
 from router.commands import Announce, Begin, Command, Deliver, Event, Outcome, Queue, Sleep
+from router.contract import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.errors import Cancelled, ConfigError, RouterError
 from router.exchange import PING, Action, Notes, accept, run
 from router.flow import route
 from router.foreign import translate
 from router.limit import Limit
-from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.pump import Pump
 from router.router import Piece, Run, arguments_of
 from router.shared import SharedStore

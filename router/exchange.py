@@ -15,10 +15,7 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 
 from router.answer import Answer
-from router.errors import ConfigError, ConnectionLost, PluginError, ProtocolError, RouterError
-from router.foreign import translate
-from router.headers import request_id, retry_after
-from router.provider import (
+from router.contract import (
     Call,
     Cleanup,
     HttpRequest,
@@ -28,6 +25,9 @@ from router.provider import (
     Wait,
     is_generator,
 )
+from router.errors import ConfigError, ConnectionLost, PluginError, ProtocolError, RouterError
+from router.foreign import translate
+from router.headers import request_id, retry_after
 from router.secret import Secret, Unshown
 from router.types import Chunk, FinishReason, ToolCallDelta, Usage
 

@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 from msgspec import Struct
 
-from router.provider import Provider
+from router.contract import Provider
 from router.types import Attempt, Trace
 
 PROJECT = "router"

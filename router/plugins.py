@@ -13,12 +13,12 @@ import pluggy
 from msgspec import Struct
 
 from router import hookspecs
+from router.contract import Provider, check_name
 from router.discovery import PluginInfo, Selection, conflict, discover
 from router.errors import ConfigError, PluginError, PluginLoadError
 from router.events import HOOK_FAILED, PLUGIN_FAILED, Log
 from router.hookspecs import PROJECT, PluginContext
 from router.parameters import Parameters, close_matches, read_signature
-from router.provider import Provider, check_name
 from router.settings import check_settings
 from router.types import Model
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from router.contract import HttpRequest
 from router.errors import ConfigError, ProtocolError, RouterError
 from router.exchange import Notes
 from router.foreign import translate
 from router.limit import Limit
 from router.policy import Policy
-from router.provider import HttpRequest
 from router.types import Model
 
 if TYPE_CHECKING:

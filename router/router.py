@@ -11,13 +11,13 @@ from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument, Pre
 from router.cleanup import Cleanups
 from router.clock import Clock
 from router.commands import Announce, Begin, Command, Deliver, Event, Outcome, Queue, Sleep
+from router.contract import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.errors import Cancelled, ConfigError, RouterError
 from router.exchange import ASKING, PING, Action, Notes, run
 from router.flow import route
 from router.job import State
 from router.limit import Limit
 from router.messages import Message, copied
-from router.provider import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.refresh import Refreshed, ask
 from router.shared import SharedStore
 from router.types import Chunk, Completion, Restart, Trace

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
+from router.contract import Shared
 from router.limit import Limit
-from router.provider import Shared
 
 
 class SharedStore:

@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from router.contract import decode_json
 from router.errors import ProtocolError
-from router.provider import decode_json
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """The largest event: a picture in base64 fits, an endless line does not fill the memory."""

@@ -30,8 +30,8 @@ from router import (
     Usage,
     provider,
 )
+from router.contract import HttpRequest
 from router.limit import Limit
-from router.provider import HttpRequest
 from router.testing import Fault, FaultServer, Scene, ScriptedProvider
 from router.testing.wire import EVENTS, event, framed, opened
 from router.transport.blocking import Exchange

@@ -1,6 +1,7 @@
 """What `router` offers: all of it, sorted, documented, and nothing that came by accident."""
 
 import inspect
+import pkgutil
 import types
 
 import pytest
@@ -39,6 +40,7 @@ FACE = [
     "Event",
     "Exchange",
     "File",
+    "FinishReason",
     "HealthRow",
     "HttpRequest",
     "HttpResponse",
@@ -114,6 +116,12 @@ def test_face_is_complete():
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     assert public | {"AsyncRouter", "AsyncStream"} == set(router.__all__)
+
+
+def test_face_has_no_name_of_a_module():
+    """`import router.provider` left the module where the decorator `router.provider` had been."""
+    modules = {each.name for each in pkgutil.iter_modules(router.__path__)}
+    assert modules & set(FACE) == set()
 
 
 def test_face_can_be_imported_by_a_star():

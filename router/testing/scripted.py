@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from router.contract import Exchange, Wait, WireProvider
 from router.errors import ConnectionLost, RouterError
 from router.parameters import TUNING
-from router.provider import Exchange, Wait, WireProvider
 from router.types import Chunk, Model, Usage
 
 Cue: TypeAlias = str | Chunk | Wait | BaseException

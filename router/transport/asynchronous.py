@@ -15,6 +15,7 @@ from aiohttp import client_exceptions as known
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from router.contract import HttpRequest, HttpResponse
 from router.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -25,7 +26,6 @@ from router.errors import (
 )
 from router.foreign import LOCAL_ERRNOS, chain, tls_reason
 from router.limit import Limit
-from router.provider import HttpRequest, HttpResponse
 from router.transport.body import encode, wire_headers
 from router.transport.network import connection_hint, proxy_for, tls_context
 from router.transport.settings import (

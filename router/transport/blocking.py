@@ -29,6 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from router.contract import HttpRequest, HttpResponse
 from router.errors import (
     Cancelled,
     ConnectFailed,
@@ -40,7 +41,6 @@ from router.errors import (
 )
 from router.foreign import LOCAL_ERRNOS, chain, tls_reason
 from router.limit import Limit
-from router.provider import HttpRequest, HttpResponse
 from router.transport.body import encode, wire_headers
 from router.transport.chunked import Chunked
 from router.transport.network import connection_hint, proxy_for, tls_context

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from router.contract import HttpRequest
 from router.errors import BadRequest
-from router.provider import HttpRequest
 from router.secret import header_value
 
 USER_AGENT = "pluggable-router"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from router.provider import Provider
+from router.contract import Provider
 from router.testing import conformance
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from router.contract import HttpRequest
 from router.errors import (
     AMBIGUOUS_STATUSES,
     AuthError,
@@ -24,7 +25,6 @@ from router.errors import (
     RouterError,
     UpstreamError,
 )
-from router.provider import HttpRequest
 from router.types import Completion, Usage
 
 from .guard import Guard

@@ -10,10 +10,10 @@ from typing import Any
 from msgspec import Struct
 
 from router.answer import Answer
+from router.contract import Call, HttpRequest, HttpResponse, Provider, Shared, Wait
 from router.errors import PluginError, RouterError
 from router.exchange import PING, Extras, Notes, run
 from router.foreign import translate
-from router.provider import Call, HttpRequest, HttpResponse, Provider, Shared, Wait
 from router.types import Chunk, Completion, Trace
 
 from .guard import Guard

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from router.contract import HttpRequest
 from router.errors import RouterError
-from router.provider import HttpRequest
 from router.secret import Secret
 
 from .play import Play

@@ -7,13 +7,13 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from router.contract import Provider, is_generator
 from router.discovery import Selection, discover
 from router.errors import ConfigError, PluginError, PluginLoadError, RouterError
 from router.events import Log
 from router.messages import check_messages
 from router.parameters import Parameters, bind
 from router.plugins import PluginHost, Registered
-from router.provider import Provider, is_generator
 from router.types import Model
 
 from .guard import Guard
