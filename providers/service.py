@@ -109,14 +109,14 @@ def rest(response: HttpResponse, data: bytes) -> Reading:
     """The whole of a streamed body that turned out to be no stream.
 
     Raises:
-        ProtocolError: It is larger than `MAX_BODY_BYTES`.
+        ProtocolError: It is larger than `MAX_BODY_BYTES` (`code="too_large"`).
     """
     pieces, size = [data], len(data)
     while more := (yield response):
         pieces.append(more)
         size += len(more)
         if size > MAX_BODY_BYTES:
-            raise ProtocolError(f"a body of more than {MAX_BODY_BYTES} bytes: it is too large")
+            raise ProtocolError(f"the body is larger than {MAX_BODY_BYTES} bytes", code="too_large")
     return b"".join(pieces)
 
 

@@ -697,8 +697,3 @@ def test_any_json_gives_pieces_or_a_router_error(value):
     Played(PROVIDER, body, stream=False)
     Played(PROVIDER, sse(value))
     Played(PROVIDER, body, status=500, stream=False)
-
-
-def test_whole_body_in_a_streams_place_is_bounded():
-    piece = b" " * 1024 * 1024
-    assert "too large" in Played(PROVIDER, [b"{", *[piece] * 65]).error.message
