@@ -4,7 +4,8 @@ Standard output has what was asked for and nothing else; logs, tables of attempt
 to standard error. Exit codes:
 
     0    done
-    1    no target answered; a plugin is broken; `doctor` or `conformance` found something broken
+    1    no target answered; a plugin is broken; `doctor` or `conformance` found something broken;
+         the output cannot be written
     2    bad usage: of the command, or of a call, refused before anything was sent
     130  interrupted (Ctrl-C)
     141  whoever read the output went away
@@ -12,10 +13,12 @@ to standard error. Exit codes:
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -73,27 +76,56 @@ class Misuse(Failure):
 class Commands(click.Group):
     """The commands, and how each of them may end."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _prepare_output()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _written():  # by --help and --version, which no command runs for
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _written():
+                return super().invoke(ctx)
         except RouterError as error:
             raise (Misuse if exit_code(error) == Misuse.exit_code else Failure)(error) from None
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # Python flushes standard output at its end, which would fail loudly.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(PIPE_BROKEN)
+
+
+def _prepare_output() -> None:
+    """Let both streams take what they are given, even where whoever started this closed one."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # An answer may hold what the terminal's encoding does not, lone surrogates included.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """All output is written at the end, or the command ends by that: in a line, or in none."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:  # it is of a file, and no stream's
+            raise
+        # Python flushes standard output at its end, which would fail loudly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(PIPE_BROKEN) from None
+        raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pluggable-router")
 def main() -> None:
     """Get completions from many model providers, and see what there is."""
-    for stream in (sys.stdout, sys.stderr):
-        # An answer may hold what the terminal's encoding does not, lone surrogates included.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 # -- options

@@ -123,6 +123,7 @@ class Shell:
         self.folder = folder
         self.environ = {
             **os.environ,
+            "PYTHONUNBUFFERED": "",
             "PYTHONPATH": os.pathsep.join([str(plugins), str(PACKAGES)]),
             "ROUTER_PLUGINS_ALLOW": allow,
         }
@@ -144,12 +145,14 @@ class Shell:
             stdout, stderr = process.communicate(stdin, timeout=30)
         return Done(process.returncode, stdout, stderr)
 
-    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: Any = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """As a process of its own."""
         return subprocess.Popen(
             [*COMMAND, *arguments],
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             encoding="utf-8",
             cwd=self.folder,
@@ -417,8 +420,12 @@ def test_an_interrupted_call_ends_by_130(shell: Shell) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("arguments", [["chat", "Ahoy", "-m", "tide/flood"], ["models", "--json"]])
+LISTINGS = [["models", "--json"], ["models"], ["plugins"], ["--help"], ["models", "--help"]]
+
+
+@pytest.mark.parametrize("arguments", [["chat", "Ahoy", "-m", "tide/flood"], *LISTINGS])
 def test_a_reader_that_goes_away_is_no_error(shell: Shell, arguments: Sequence[str]) -> None:
+    """A table and a page of help lay in Python's buffer, and failed when nobody was there."""
     with shell.start(*arguments) as process:
         assert process.stdout is not None
         if "chat" in arguments:
@@ -428,6 +435,34 @@ def test_a_reader_that_goes_away_is_no_error(shell: Shell, arguments: Sequence[s
         errors = process.stderr.read()
         assert process.wait(timeout=30) == 141
     assert errors == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["chat", "Ahoy", "-m", "tide/calm"], *LISTINGS])
+def test_output_that_cannot_be_written_is_told_in_a_line(
+    shell: Shell, arguments: Sequence[str]
+) -> None:
+    """It was a traceback."""
+    with open("/dev/full", "w") as full, shell.start(*arguments, stdout=full) as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors == "Error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("models", 0), ("chat Ahoy -m tide/calm", 0), ("params nosuch", 2)]
+)
+def test_a_stream_that_is_closed_from_the_start_is_no_error(
+    shell: Shell, arguments: str, code: int, closed: str
+) -> None:
+    """`router models >&-` ended by an AttributeError."""
+    command = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *COMMAND, *arguments.split()]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", cwd=shell.folder, env=shell.environ
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # What there is
