@@ -96,8 +96,8 @@ class Commands(click.Group):
 
 def _prepare_output() -> None:
     """Let both streams take what they are given, even where whoever started this closed one."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # until the process ends
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # until the process ends
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115  # likewise
     for stream in (sys.stdout, sys.stderr):
         # An answer may hold what the terminal's encoding does not, lone surrogates included.
         if isinstance(stream, io.TextIOWrapper):

@@ -443,7 +443,7 @@ def test_output_that_cannot_be_written_is_told_in_a_line(
     shell: Shell, arguments: Sequence[str]
 ) -> None:
     """It was a traceback."""
-    with open("/dev/full", "w") as full, shell.start(*arguments, stdout=full) as process:
+    with Path("/dev/full").open("w") as full, shell.start(*arguments, stdout=full) as process:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors == "Error: the output cannot be written: No space left on device\n"
