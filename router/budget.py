@@ -18,8 +18,8 @@ FLOOR = 10.0
 class Budget:
     """A sliding window of requests and of the extra attempts that were charged.
 
-    An extra attempt is granted while those of the last `window` seconds are fewer than `share`
-    of its requests, or than `floor` a second since the first of them (so that a start in the
+    An extra attempt is granted while those of the last `window` seconds are, with it, at most
+    `share` of its requests, or `floor` a second since the first of them (so that a start in the
     middle of an outage is no burst). Safe under threads.
     """
 
@@ -48,7 +48,7 @@ class Budget:
             seconds = self._window
             if self._began is not None:
                 seconds = min(seconds, now - self._began + 1)
-            if self._extra >= max(self._floor * seconds, self._share * self._requests):
+            if self._extra + 1 > max(self._floor * seconds, self._share * self._requests):
                 return False
             slot[2] += 1
             self._extra += 1

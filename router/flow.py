@@ -86,7 +86,7 @@ class _Call:
         self,
         until: Literal["content", "end"],
         allowed: Callable[[Option], bool],
-        prefill: str = "",
+        continues: Answer | None = None,
     ) -> Generator[Command, Event, tuple[Option, Event] | tuple[None, None]]:
         """Try targets until one has content (or has answered), or none is left."""
         while (option := (yield from self._next(allowed))) is not None:
@@ -107,12 +107,13 @@ class _Call:
                 candidate=candidate,
                 until=until,
                 patient=self._choice.is_last(option, allowed),
-                prefill=prefill,
+                continues=continues,
             )
             self._heard(option, event)
             if event.outcome is not Outcome.FAILED:
                 if event.outcome is Outcome.CONTENT:
                     self._journal.content(event.at)
+                    self._state.health.answers(option.subject)
                 return option, event
             self._failed(option, event, "failed")
         return None, None
@@ -217,7 +218,8 @@ class _Call:
         if error.should_retry is not None and again != "at_once":
             again = "last" if error.should_retry else "never"
         # An attempt whose outcome is unknown is issued once more at the same target, not twice.
-        if again == "never" or option.tries > self._policy.retries or option.ambiguous > 1:
+        retries = min(1, self._policy.retries) if again == "once" else self._policy.retries
+        if again == "never" or option.tries > retries or option.ambiguous > 1:
             option.closed = True
             return
         option.at_once = again == "at_once"
@@ -268,12 +270,12 @@ class _Call:
     ) -> Generator[Command, Event, tuple[Option, Event] | tuple[None, None]]:
         """Another attempt for a broken stream, in one of the ways that the policy allows."""
         if way == "continue" and answer.can_be_continued:
-            return (yield from self._attempt("content", _prefills(broken), answer.text))
+            return (yield from self._attempt("content", _prefills(broken), answer))
         if way == "restart" and typed:
             option, event = yield from self._attempt("content", _any)
             if option is not None and event is not None:
-                length = len(answer.text)
-                yield Announce(Restart(target=option.name, discard_characters=length))
+                restart = Restart(target=option.name, discard_characters=answer.characters)
+                yield Announce(restart)
                 return option, event
         return None, None
 

@@ -138,6 +138,11 @@ class _Breaker:
         if state == "half_open" or self.consecutive >= CONSECUTIVE or self._rate_is_bad(now):
             self._eject(now, draw)
 
+    def admit(self) -> None:
+        self.open_until = self.prober = None
+        self.outcomes.clear()
+        self.consecutive = max(self.consecutive, CONSECUTIVE - 1)
+
     def succeed(self, now: float) -> None:
         self.consecutive = 0
         if self.open_until is not None:
@@ -180,7 +185,7 @@ class Health:
         self._draw = draw
         self._lock = threading.Lock()
         self._breakers: dict[Key, _Breaker] = {}
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, Place] = {}  # of providers, and of targets that differ from them
         self._sweep_at = SWEEP
 
     def cooling(self, subject: Subject, now: float) -> Cooling | None:
@@ -224,9 +229,23 @@ class Health:
         return True
 
     def learn(self, subject: Subject, host: str | None, key: str | None) -> None:
-        """Remember where the attempts of a provider go."""
-        if host is not None or key is not None:
-            self._places[subject.provider] = Place(host, key)
+        """Remember where the attempts of a target go; until it was asked, its provider's stands."""
+        place = Place(host, key)
+        if place != Place() and place != self._place(subject):
+            known = subject.provider in self._places
+            self._places[subject.target if known else subject.provider] = place
+
+    def answers(self, subject: Subject) -> None:
+        """An attempt has its first content: as a probe it has told enough to let others in.
+
+        Whether it was a success only its end tells: until then one more failure ejects again.
+        """
+        if not self._breakers:
+            return
+        with self._lock:
+            for breaker in self._breakers.values():
+                if breaker.prober is subject:
+                    breaker.admit()
 
     def succeed(self, subject: Subject, now: float) -> None:
         """An attempt brought an answer."""
@@ -298,6 +317,10 @@ class Health:
             if breaker.prober is subject:
                 breaker.prober = None
 
+    def _place(self, subject: Subject) -> Place:
+        own = self._places.get(subject.target)
+        return own or self._places.get(subject.provider) or Place()
+
     def _of(self, subject: Subject) -> list[_Breaker]:
         if not self._breakers:
             return []
@@ -309,7 +332,7 @@ class Health:
 
     def _key(self, subject: Subject, scope: Scope) -> Key | None:
         """The breaker that a scope means for a target; the nearest one where it is unknown."""
-        place = self._places.get(subject.provider, Place())
+        place = self._place(subject)
         match scope:
             case "nothing":
                 return None

@@ -36,7 +36,7 @@ from router.errors import (
     UpstreamError,
 )
 
-Again = Literal["never", "at_once", "last"]
+Again = Literal["never", "at_once", "once", "last"]
 Elsewhere = Literal["yes", "no", "larger_window", "if_asked"]
 Scope = Literal["nothing", "target", "quota", "host", "key"]
 
@@ -49,8 +49,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     """One row.
 
     Attributes:
-        again: Another attempt at the same target: never, at once, or last, after a back-off and
-            only when no other target is left.
+        again: Another attempt at the same target: never; at once; or last, after a back-off and
+            only when no other target is left, `once` or up to the policy's `retries`.
         elsewhere: Whether the next target is tried; `larger_window` only those with a larger
             context window, `if_asked` only where the policy says so.
         cools: What of the target is kept from further calls. `quota` is the target, or its
@@ -72,6 +72,7 @@ Rules: TypeAlias = Mapping[RuleKey, Rule]
 
 _STOP = Rule(again="never", elsewhere="no", cools="nothing")
 _NEXT = Rule(again="never", elsewhere="yes", cools="nothing")
+_BUSY = Rule(again="last", elsewhere="yes", cools="target", base=1.0)
 
 RULES: Rules = {
     # The call itself is wrong, or nobody waits for it any more.
@@ -92,18 +93,24 @@ RULES: Rules = {
     QuotaExhausted: Rule(again="never", elsewhere="yes", cools="key", seconds=LONG),
     # It may come back.
     RateLimited: Rule(again="last", elsewhere="yes", cools="quota", seconds=1.0, base=1.0),
-    Overloaded: Rule(again="last", elsewhere="yes", cools="target", base=1.0),
+    Overloaded: _BUSY,
+    # A 503 comes from the host's front door, unless its body says that the model is meant.
+    (Overloaded, 503): Rule(again="last", elsewhere="yes", cools="host"),
+    (Overloaded, "slow_down"): _BUSY,
+    (Overloaded, "server_is_overloaded"): _BUSY,
+    (Overloaded, "UNAVAILABLE"): _BUSY,  # Gemini's "The model is overloaded"
     (Overloaded, "local"): Rule(again="never", elsewhere="yes", cools="nothing"),
     UpstreamError: Rule(again="last", elsewhere="yes", cools="host"),
-    (UpstreamError, 409): Rule(again="last", elsewhere="yes", cools="nothing"),
+    (UpstreamError, 409): Rule(again="once", elsewhere="yes", cools="nothing"),
     Timeout: Rule(again="last", elsewhere="yes", cools="host"),
     (Timeout, "connect"): Rule(again="never", elsewhere="yes", cools="host"),
-    (Timeout, "first_token"): Rule(again="never", elsewhere="yes", cools="target"),
+    (Timeout, "first_token"): Rule(again="never", elsewhere="yes", cools="host"),
     ProtocolError: Rule(again="never", elsewhere="yes", cools="target"),
     (ProtocolError, "redirect"): _STOP,
     (ProtocolError, "too_large"): _STOP,
     # The network.
     ConnectFailed: Rule(again="last", elsewhere="yes", cools="host"),
+    (ConnectFailed, "dns"): Rule(again="once", elsewhere="yes", cools="host"),
     (ConnectFailed, "local"): Rule(again="last", elsewhere="yes", cools="nothing"),
     ConnectionLost: Rule(again="last", elsewhere="yes", cools="host"),
     (ConnectionLost, "stale"): Rule(again="at_once", elsewhere="yes", cools="nothing"),

@@ -70,7 +70,7 @@ def test_within_any_window_no_more_is_granted_than_share_or_floor(
                 begun = min(WINDOW, now - requests[0] + 1) if requests else WINDOW
                 allowed = max(floor * begun, share * sum(at >= since for at in requests))
                 granted = budget.withdraw(now)
-                assert granted == (sum(at >= since for at in extra) < allowed)
+                assert granted == (sum(at >= since for at in extra) + 1 <= allowed)
                 extra += [now] * granted
 
 

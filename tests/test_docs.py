@@ -294,7 +294,7 @@ def fault_row(key: Any, rule: router.Rule) -> list[str]:
         rule.elsewhere.replace("_", " "),
         rule.cools,
         "" if rule.seconds is None else f"{rule.seconds:g} s",
-        f"{rule.base:g} s" if rule.again == "last" else "",
+        f"{rule.base:g} s" if rule.again in ("once", "last") else "",
     ]
 
 

@@ -121,7 +121,7 @@ WHOLE: tuple[Mode, ...] = ("whole",)
 CUT: dict[str, Any] = {"again": 1, "cools": "host", "billed": True}
 STRANGE: dict[str, Any] = {"cools": "target", "billed": True}
 STOP: dict[str, Any] = {"elsewhere": False}
-SLOW_START: dict[str, Any] = {"limit": "first_token", "cools": "target", "billed": True}
+SLOW_START: dict[str, Any] = {"limit": "first_token", "cools": "host", "billed": True}
 SLOW: dict[str, Any] = {"limit": "total", "cools": "host", "billed": True}
 
 NETWORK = [
@@ -339,15 +339,14 @@ HTTP = [
         Fault.HTTP_503(seconds=1),
         status=503,
         retry_after=1.0,
-        cools="target",
+        cools="host",
         seconds=1.0,
         counted=True,
     ),
     *bad("500 / 502 / 503 / 504", UpstreamError, Fault.HTTP_500, status=500, again=1, cools="host"),
     *bad("500 / 502 / 503 / 504", UpstreamError, Fault.HTTP_502, Fault.HTML_502, status=502, **CUT),
     *bad("500 / 502 / 503 / 504", Timeout, Fault.HTTP_504, status=504, **CUT),
-    # Told as Overloaded, which is a model's and not its host's.
-    *bad("500 / 502 / 503 / 504", Overloaded, Fault.HTTP_503, status=503, again=1, cools="target"),
+    *bad("500 / 502 / 503 / 504", Overloaded, Fault.HTTP_503, status=503, again=1, cools="host"),
     *bad(
         "529, `slow_down`, server_is_overloaded",
         Overloaded,

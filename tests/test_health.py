@@ -225,6 +225,42 @@ def test_a_probe_that_tells_nothing_makes_room_for_another(health: Health) -> No
     assert health.begin(subject(), back)
 
 
+def test_a_probe_that_begins_to_answer_lets_others_in(health: Health) -> None:
+    """A probe that streamed for minutes kept all others away until its end."""
+    back, probe = eject(health), subject()
+    assert health.begin(probe, back)
+    health.answers(probe)
+    assert row(health, back).state == "closed"
+    assert health.begin(subject(), back)
+
+
+@pytest.mark.parametrize("by_rate", [False, True])
+def test_a_probe_that_breaks_off_ejects_again_for_longer(health: Health, by_rate: bool) -> None:
+    """Its first content is no success yet: one failure is enough, of whatever opened it."""
+    if by_rate:
+        for _ in range(RATE_MINIMUM // 2):
+            fail(health)
+            health.succeed(subject(), 0.0)
+        fail(health)
+        back = until(health, 0.0)
+    else:
+        back = eject(health)
+    probe = subject()
+    assert health.begin(probe, back)
+    health.answers(probe)
+    fail(health, back, attempt=probe)
+    assert until(health, back) == back + 2 * EJECTION
+
+
+def test_only_a_probes_content_lets_others_in(health: Health) -> None:
+    older = subject()
+    health.begin(older, 0.0)
+    back = eject(health)
+    assert health.begin(subject(), back)
+    health.answers(older)
+    assert not health.begin(subject(), back)
+
+
 def test_an_older_attempt_that_ends_does_not_make_room_for_a_second_probe(health: Health) -> None:
     """Any attempt's end let the next probe in, though the first was still under way."""
     older, probe = subject(), subject()
@@ -332,6 +368,7 @@ STEPS = st.one_of(
     ),
     st.tuples(st.just("begin"), st.booleans()),
     st.tuples(st.just("succeed"), st.none()),
+    st.tuples(st.just("answers"), st.none()),
     st.tuples(st.just("release"), st.none()),
 )
 
@@ -359,6 +396,11 @@ def test_whatever_happens_cooling_only_lengthens_and_one_probe_is_under_way(
         elif step == "succeed":
             health.succeed(subject(), now)
             probes.clear()  # it is open to all again
+        elif step == "answers":
+            attempt = running[-1] if running else subject()
+            health.answers(attempt)
+            if attempt in probes:
+                probes.clear()  # likewise
         else:
             attempt = running.pop() if running else subject()
             probes = [each for each in probes if each is not attempt]
@@ -393,6 +435,18 @@ def test_a_host_that_fails_is_passed_over_for_all_its_models(health: Health) -> 
     eject(health)
     assert health.cooling(subject("one/other"), 0.0) is not None
     assert health.cooling(subject("two/model"), 0.0) is None
+    assert (row(health).scope, row(health).name) == ("host", "down.example")
+
+
+def test_targets_of_one_provider_at_two_hosts_do_not_fail_together(health: Health) -> None:
+    """The last attempt of the provider said where all its targets were."""
+    here, there = subject("one/here"), subject("one/there")
+    for _ in range(CONSECUTIVE):
+        health.learn(there, "up.example", None)
+        health.learn(here, "down.example", None)
+        fail(health, attempt=here)
+    assert health.cooling(here, 0.0) is not None
+    assert health.cooling(there, 0.0) is None
     assert (row(health).scope, row(health).name) == ("host", "down.example")
 
 

@@ -12,6 +12,7 @@ from router import (
     AllTargetsFailed,
     AuthError,
     BadRequest,
+    ConnectFailed,
     ConnectionLost,
     Model,
     Overloaded,
@@ -105,7 +106,7 @@ def test_the_same_target_is_asked_again_as_the_row_says(call: Caller, key: RuleK
     assert len(lonely.calls) == (1 if rule.again == "never" else 2)
     assert (result.error is None) == (rule.again != "never")
     waited = sum(call.clock.sleeps)
-    if rule.again == "last":
+    if rule.again in ("once", "last"):
         # One that the rule has kept away for some seconds is not asked before they are over.
         commanded = (rule.seconds or 0.0) if rule.cools != "nothing" else 0.0
         assert waited == pytest.approx(max(rule.base, commanded))
@@ -177,3 +178,22 @@ def test_a_key_that_is_missing_is_not_one_that_was_refused() -> None:
     """It may be set at any time, and nothing was sent."""
     assert rule_for(AuthError("x", code="missing_key"), RULES).cools == "nothing"
     assert rule_for(AuthError("x", code="invalid_api_key"), RULES).cools == "key"
+
+
+def test_once_is_once_however_many_retries_the_policy_has(call: Caller) -> None:
+    """A name that was not found was looked up again as often as the policy retries."""
+    lonely = ScriptedProvider("lonely", *[[ConnectFailed("no such name", code="dns")]] * 4)
+    call([lonely], "lonely/model", policy={"retries": 3})
+    assert len(lonely.calls) == 2
+
+
+def test_no_retries_is_none_where_the_row_says_once(call: Caller) -> None:
+    lonely = ScriptedProvider("lonely", [ConnectFailed("no such name", code="dns")])
+    call([lonely], "lonely/model", policy={"retries": 0})
+    assert len(lonely.calls) == 1
+
+
+def test_a_503_is_the_hosts_unless_its_body_means_the_model() -> None:
+    assert rule_for(Overloaded("x", status=503), RULES).cools == "host"
+    assert rule_for(Overloaded("x", status=503, code="slow_down"), RULES).cools == "target"
+    assert rule_for(Overloaded("x", status=529), RULES).cools == "target"
