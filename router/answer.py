@@ -173,21 +173,33 @@ class Answer:
             self.finished = False
         return has_content or not _is_silent(chunk)
 
-    def resume(self, text: str) -> None:
-        """Begin with text that another attempt has delivered; it is no content of this one."""
-        if text:
-            self._first.text.append(text)
+    def resume(self, begun: Answer) -> None:
+        """Begin with what another attempt has delivered; it is no content of this one.
+
+        Whole reasoning blocks stay behind: they are sealed for their origin.
+        """
+        first, before = self._first, begun._first
+        first.text = before.text.copy()
+        first.reasoning = before.reasoning.copy()
+        first.citations = before.citations.copy()
+        first.logprobs = before.logprobs.copy()
 
     @property
     def can_be_continued(self) -> bool:
         """Whether what has come is the beginning of one text, and nothing else."""
         first = self._first
-        return len(self._choices) == 1 and bool(first.text) and not (first.calls or first.refusal)
+        is_alone = self._expected == len(self._choices) == 1
+        return is_alone and bool(first.text) and not (first.calls or first.refusal)
 
     @property
     def text(self) -> str:
         """The text of the first choice so far."""
         return "".join(self._first.text)
+
+    @property
+    def characters(self) -> int:
+        """How long the texts of all choices are so far."""
+        return sum(len(piece) for choice in self._choices.values() for piece in choice.text)
 
     @property
     def finish_reason(self) -> FinishReason | None:

@@ -243,7 +243,8 @@ class _AsyncRun:
             first_token=stream and not begin.patient,
             idle=stream,
         )
-        self.answer.resume(begin.prefill)
+        if begin.continues is not None:
+            self.answer.resume(begin.continues)
         self.pieces = self._pieces(self._twin() if provider.does_io else self._wire())
 
     async def _pieces(self, inner: Pieces) -> Pieces:

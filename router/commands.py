@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from router.answer import Answer
 from router.errors import RouterError
 from router.job import Candidate
 from router.journal import Run
@@ -27,13 +28,13 @@ class Begin(Unshown, frozen=True, kw_only=True):
     Attributes:
         until: How far before the flow is told.
         patient: Whether its first token has no limit of its own: nobody else is left.
-        prefill: Text to be continued, which counts as the beginning of the answer.
+        continues: What another attempt has delivered, and this one is to go on from.
     """
 
     candidate: Candidate
     until: Literal["content", "end"]
     patient: bool
-    prefill: str = ""
+    continues: Answer | None = None
 
     @property
     def choices(self) -> int:

@@ -228,7 +228,8 @@ class Run:
             first_token=stream and not begin.patient,
             idle=stream,
         )
-        self.answer.resume(begin.prefill)
+        if begin.continues is not None:
+            self.answer.resume(begin.continues)
         self.transport_exchange: Any = None
         self.pieces = self._pieces()
 
@@ -353,8 +354,8 @@ class Run:
 def arguments_of(begin: Begin, prepared: Prepared) -> dict[str, Any]:
     """What the provider's function is called with, made anew for each attempt."""
     candidate, messages = begin.candidate, begin.candidate.messages
-    if begin.prefill:
-        messages = (*messages, Message(role="assistant", content=begin.prefill))
+    if begin.continues is not None:
+        messages = (*messages, Message(role="assistant", content=begin.continues.text))
     typed = candidate.registered.parameters.typed_messages
     return {
         "model": candidate.model.id,

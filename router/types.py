@@ -157,7 +157,12 @@ class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Restart(Struct, frozen=True, kw_only=True):
     """In `chunks()`: the answer begins anew at another target; forget what came before.
 
-    `discard_characters` is how much text had been delivered.
+    All pieces so far are void: text, reasoning and tool calls, of every choice.
+
+    Attributes:
+        target: Where it begins anew.
+        discard_characters: How long the pieces' `text` was, all choices together, for callers
+            that show nothing else.
     """
 
     target: str

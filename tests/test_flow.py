@@ -265,6 +265,15 @@ def test_what_a_model_cannot_take_is_passed_over(
 
 # -- interrupted streams
 
+PREFILLING = [Model(id="model", accepts_prefill=True)]
+
+
+class Several(ScriptedProvider):
+    """A scripted provider that can be asked for several choices."""
+
+    def create_completion(self, model: str, messages: list, stream: bool, *, n: int = 1) -> Any:  # type: ignore[override, type-arg]
+        return super().create_completion(model, messages, stream)
+
 
 def test_continue_goes_on_where_the_stream_broke(call: Caller) -> None:
     first = ScriptedProvider("first", ["One, two, ", ConnectionLost("cut")])
@@ -283,6 +292,38 @@ def test_continue_goes_on_where_the_stream_broke(call: Caller) -> None:
     assert result.completion.text == "One, two, three."
     assert result.outcomes == [("first/model", "interrupted"), ("second/model", "succeeded")]
     assert second.calls[0].messages[-1] == {"role": "assistant", "content": "One, two, "}
+
+
+def test_a_continued_answer_has_all_that_was_delivered(call: Caller) -> None:
+    """The reasoning that came before the break was in the pieces, and not in the completion."""
+    begun = [Chunk(reasoning="Counting."), "One, ", ConnectionLost("cut")]
+    first = ScriptedProvider("first", begun)
+    second = ScriptedProvider("second", ["two."], models=PREFILLING)
+    policy = {"on_interrupt": "continue"}
+    result = call([first, second], targets(first, second), stream=True, policy=policy)
+    assert result.completion is not None
+    assert (result.completion.reasoning, result.completion.text) == ("Counting.", "One, two.")
+    assert result.text == "One, two."
+
+
+def test_one_of_several_choices_is_not_continued(call: Caller) -> None:
+    """A second choice would have begun where the first had broken off."""
+    first = Several("first", ["One, ", ConnectionLost("cut")])
+    second = Several("second", ["two."], models=PREFILLING)
+    policy = {"on_interrupt": "continue"}
+    result = call([first, second], targets(first, second), stream=True, policy=policy, n=2)
+    assert isinstance(result.error, StreamInterrupted)
+    assert not second.calls
+
+
+def test_a_restart_says_how_much_of_all_choices_is_void(call: Caller) -> None:
+    """Only the first choice's text was counted."""
+    begun = [Chunk(text="half"), Chunk(text="other", index=1), ConnectionLost("cut")]
+    first = ScriptedProvider("first", begun)
+    second = ScriptedProvider("second", ["anew"])
+    policy = {"on_interrupt": "restart"}
+    result = call([first, second], targets(first, second), stream=True, policy=policy)
+    assert result.text == "anew"
 
 
 def test_continue_raises_where_no_model_takes_a_prefill(call: Caller) -> None:
