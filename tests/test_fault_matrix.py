@@ -125,7 +125,7 @@ SLOW_START: dict[str, Any] = {"limit": "first_token", "cools": "host", "billed":
 SLOW: dict[str, Any] = {"limit": "total", "cools": "host", "billed": True}
 
 NETWORK = [
-    *bad("DNS failure", ConnectFailed, Fault.NO_SUCH_HOST, again=1, cools="host"),
+    *bad("DNS failure", ConnectFailed, Fault.NO_SUCH_HOST, code="dns", again=1, cools="host"),
     *bad("connect refused", ConnectFailed, Fault.REFUSED, again=1, cools="host"),
     *bad("connect timeout (blackhole)", Timeout, Fault.UNREACHABLE, limit="connect", cools="host"),
     *bad(

@@ -240,7 +240,7 @@ class AsyncTransport:
                 return TLSFailed(f"the TLS handshake failed: {tls_reason(cause)}")
         match error:
             case known.ClientConnectorDNSError():
-                return ConnectFailed("the host's name cannot be resolved" + hint)
+                return ConnectFailed("the host's name cannot be resolved" + hint, code="dns")
             case known.ClientConnectorError():
                 return ConnectFailed(_why(error) + hint)
             case known.ClientPayloadError():

@@ -448,9 +448,8 @@ class BlockingTransport:
             if isinstance(cause, ssl.SSLError) and connecting:
                 return TLSFailed(f"the TLS handshake failed: {tls_reason(cause)}")
             if isinstance(cause, NameResolutionError):
-                return ConnectFailed(
-                    "the host's name cannot be resolved" + connection_hint(self._settings)
-                )
+                hint = connection_hint(self._settings)
+                return ConnectFailed("the host's name cannot be resolved" + hint, code="dns")
             if isinstance(cause, urllib3.exceptions.DecodeError):
                 return ProtocolError("the answer's compression is broken")
             if isinstance(cause, http.client.HTTPException) and not isinstance(
