@@ -56,6 +56,7 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 
 from router.errors import ConfigError, ProtocolError
+from router.messages import Message
 from router.secret import Secret
 from router.types import Chunk, Model
 
@@ -277,6 +278,24 @@ class Provider:
         Called at most once a router, when a model is looked up or all are listed, so that a
         catalogue need not be read for an import. Where both know a model, what `models` says
         of it counts, and this fills the gaps.
+        """
+        return {}
+
+    def unfit(
+        self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """Which of a call's arguments a model cannot be given beside the rest of the call.
+
+        Tunings among them are dropped and reported, as those that it lacks altogether; for a
+        feature the target is passed over. Nothing is sent for either.
+
+        Args:
+            model: The target's, which need not be one that is known.
+            messages: The call's.
+            arguments: What would be passed on, by the names of the signature.
+
+        Returns:
+            The names, each with words that go behind it: `{"top_p": "beside temperature"}`.
         """
         return {}
 

@@ -380,6 +380,30 @@ class Binding(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     refusal: str | None = None
 
+    @classmethod
+    def refused(cls, reason: str, refusal: str) -> Binding:
+        """That of a target that is passed over."""
+        return cls(
+            arguments={}, renamed={}, dropped=(), unchecked=(), reason=reason, refusal=refusal
+        )
+
+    def without(
+        self, unfit: Mapping[str, str], kinds: Mapping[str, Kind], *, drop: bool
+    ) -> Binding:
+        """The same without what does not go with the rest: a feature refuses, as in `bind`.
+
+        Args:
+            unfit: Names of arguments, each with the reason.
+            kinds: As for `bind`.
+            drop: Likewise.
+        """
+        gone = [name for name in unfit if name in self.arguments]
+        for name in gone:
+            if not drop or kinds.get(name) is not Kind.TUNING:
+                return Binding.refused("parameter", f"takes no {name} {unfit[name]}")
+        kept = {name: value for name, value in self.arguments.items() if name not in gone}
+        return msgspec.structs.replace(self, arguments=kept, dropped=(*self.dropped, *gone))
+
 
 def bind(
     parameters: Parameters,
@@ -400,12 +424,6 @@ def bind(
     renamed: dict[str, str] = {}
     dropped: list[str] = []
     unchecked: list[str] = []
-
-    def refuse(reason: str, refusal: str) -> Binding:
-        return Binding(
-            arguments={}, renamed={}, dropped=(), unchecked=(), reason=reason, refusal=refusal
-        )
-
     for name, value in given.items():
         parameter = parameters.find(name)
         if parameter is None:
@@ -415,17 +433,17 @@ def bind(
             elif drop and kinds.get(name) is Kind.TUNING:
                 dropped.append(name)
             else:
-                return refuse("parameter", f"takes no {name}")
+                return Binding.refused("parameter", f"takes no {name}")
             continue
         if parameter.argument in arguments:
-            return refuse("parameter", f"{name} is given twice, under two names")
+            return Binding.refused("parameter", f"{name} is given twice, under two names")
         if (complaint := parameter.check(value)) is not None:
-            return refuse("value", complaint)
+            return Binding.refused("value", complaint)
         if parameter.name != name:
             renamed[name] = parameter.name
         arguments[parameter.argument] = value
     if missing := [p.name for p in parameters.required if p.argument not in arguments]:
-        return refuse("parameter", f"needs {', '.join(missing)}")
+        return Binding.refused("parameter", f"needs {', '.join(missing)}")
     return Binding(
         arguments=arguments,
         renamed=renamed,

@@ -17,6 +17,7 @@ from router.errors import (
     UnsupportedParameter,
 )
 from router.exchange import Extras
+from router.foreign import translate
 from router.job import Candidate, Job
 from router.messages import Message
 from router.parameters import RESERVED, Binding, Kind, Parameters, bind, close_matches
@@ -79,8 +80,7 @@ class Planner:
         demand = Demand.of(call.messages, call.parameters)
         candidates = []
         for each in reached:
-            wanted = _with_defaults(each, call.parameters)
-            binding = bind(each.parameters, wanted, kinds, drop=call.policy.drop_tunings)
+            binding = _bind(each, call, kinds)
             refusal = self._refusal(each, call, binding, demand)
             if refusal is None:
                 messages, left_out = _readable(call.messages, each.registered)
@@ -186,6 +186,20 @@ def _with_defaults(reached: _Reached, given: Mapping[str, Any]) -> Mapping[str, 
         if value is not None and ((item := find(name)) is None or item.argument not in overruled)
     }
     return {**defaults, **given}
+
+
+def _bind(reached: _Reached, call: Call, kinds: Mapping[str, Kind]) -> Binding:
+    """The call's parameters, fitted to what the target takes, and to each other there."""
+    drop = call.policy.drop_tunings
+    binding = bind(reached.parameters, _with_defaults(reached, call.parameters), kinds, drop=drop)
+    if binding.refusal is not None:
+        return binding
+    unfit = reached.registered.provider.unfit
+    try:
+        gone = unfit(reached.target.model, call.messages, binding.arguments)
+        return binding.without(gone, kinds, drop=drop)
+    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
+        return Binding.refused("plugin", translate(error).message)
 
 
 def _readable(

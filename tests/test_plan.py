@@ -251,6 +251,59 @@ def test_call_that_its_one_target_does_not_take_says_why(r):
     assert str(caught.value) == "large/m: effort expects str (one of low, high), not str"
 
 
+class Picky(Small):
+    """Takes a temperature only of a short answer, and a stop of none that is warm."""
+
+    name = "picky"
+    models = ("m",)
+
+    def create_completion(
+        self,
+        model: str,
+        messages: list,
+        stream: bool,
+        *,
+        temperature: Annotated[float | None, TUNING] = None,
+        max_tokens: int = 10,
+        stop: str | None = None,
+    ) -> str:
+        return f"{temperature} {max_tokens}"
+
+    def unfit(self, model: str, messages: Any, arguments: Any) -> dict[str, str]:
+        assert [message.text for message in messages] == ["hello"]
+        unfit = {"temperature": "beside so many tokens"} if arguments["max_tokens"] > 100 else {}
+        return unfit | ({"stop": "beside temperature"} if "temperature" in arguments else {})
+
+
+def test_tuning_that_does_not_go_with_the_rest_is_dropped_and_told():
+    with Router([Picky], allow=[]) as r:
+        done = r.create_completion("picky/m", USER, temperature=0.5, max_tokens=200)
+        assert done.text == "None 200"
+        assert done.trace.attempts[0].dropped == ("temperature",)
+        assert r.create_completion("picky/m", USER, temperature=0.5, max_tokens=9).text == "0.5 9"
+
+
+def test_feature_that_does_not_go_with_the_rest_passes_the_target_over():
+    with Router([Picky, Large], allow=[]) as r:
+        warm = {"temperature": 0.5, "max_tokens": 9}
+        explained = plan(r, "picky/m", "large/m", stop=".", **warm)
+        assert passed_over(explained) == [
+            ("picky/m", "parameter", "takes no stop beside temperature")
+        ]
+        long = {**warm, "max_tokens": 200}
+        explained = plan(r, "picky/m", "large/m", policy={"drop_tunings": False}, **long)
+        assert passed_over(explained) == [
+            ("picky/m", "parameter", "takes no temperature beside so many tokens")
+        ]
+
+
+def test_plugin_that_fails_to_say_what_goes_together_is_passed_over():
+    with Router([Picky, Large], allow=[]) as r:
+        explained = plan(r, "picky/m", "large/m", temperature=0.5)  # its own KeyError
+        assert taken(explained) == ["large/m"]
+        assert passed_over(explained) == [("picky/m", "plugin", "KeyError: 'max_tokens'")]
+
+
 # -- a target's own parameters
 
 
