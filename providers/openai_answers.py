@@ -141,7 +141,8 @@ class Reader:
         if data.startswith(b"[DONE]"):
             return self._done()
         reply: Reply = decode_json(data, Reply)
-        if reply.error is not None:
+        # Behind the finish reason an error changes nothing, and the usage beside it still counts.
+        if reply.error is not None and not (self._finished and reply.usage):
             raise self._error(decode_json(data))
         if reply.x_groq is not None and reply.x_groq.error:
             raise self._error({"error": reply.x_groq.error})
@@ -152,6 +153,8 @@ class Reader:
         if reply.choices:
             for choice in reply.choices:
                 pieces += self._pieces(choice, choice.delta or Message())
+            if any(choice.delta and choice.delta.has_unnamed for choice in reply.choices):
+                pieces.append(Chunk(raw=decode_json(data)))
         elif reply.usage is None and (problem := Problem.of(decode_json(data))) is not None:
             raise problem.error(own=self._codes)
         if reply.citations or reply.search_results:
@@ -175,7 +178,7 @@ class Reader:
         if self._finished:
             return ()
         if self._lenient_done and self._has_usage:
-            return (*self._blocks(0), Chunk(finish_reason="other"))
+            return (*self._ended(0), Chunk(finish_reason="other"))
         raise ProtocolError("[DONE] came without a finish reason", code="no_finish_reason")
 
     def _pieces(self, choice: ReplyChoice, message: Message) -> list[Piece]:
@@ -204,7 +207,7 @@ class Reader:
         if message.annotations:
             pieces += self._new_citations(noted(message.annotations), index)
         if choice.finish_reason:
-            pieces += [*self._blocks(index), self._finish(choice, choice.finish_reason)]
+            pieces += [*self._ended(index), self._finish(choice, choice.finish_reason)]
         elif self._finished and message.reasoning_details:  # a seal may come behind the reason
             pieces += self._blocks(index)
         return pieces
@@ -236,6 +239,13 @@ class Reader:
                 self._cited.add(name)
                 pieces.append(Chunk(citation=cited, index=index))
         return pieces
+
+    def _ended(self, index: int) -> list[Piece]:
+        """What is told when a choice ends: the rest of its calls, and its reasoning."""
+        if index not in self._speakers:
+            return []
+        rest = self._speakers[index].calls.end()
+        return [*(Chunk(tool_call=delta, index=index) for delta in rest), *self._blocks(index)]
 
     def _blocks(self, index: int) -> list[Piece]:
         if index not in self._speakers:
@@ -278,6 +288,7 @@ class ToolCalls:
         self._ids: dict[int, str | None] = {}
         self._names: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
+        self._unargued: set[int] = set()
         self._last = 0
 
     def take(self, calls: Sequence[Call]) -> list[ToolCallDelta]:
@@ -288,10 +299,19 @@ class ToolCalls:
         many = len(calls) > 1
         return [self._take(call, place if many else None) for place, call in enumerate(calls)]
 
+    def end(self) -> list[ToolCallDelta]:
+        """The arguments of the calls that have had none, where JSON has an empty object."""
+        numbers, self._unargued = sorted(self._unargued), set()
+        return [ToolCallDelta(index=number, arguments="{}") for number in numbers]
+
     def _take(self, call: Call, place: int | None) -> ToolCallDelta:
         index = call.index
         number = self._number(call, place) if index is None else self._own_number(call, index)
         self._last = number
+        if call.arguments:
+            self._unargued.discard(number)
+        elif number not in self._ids and call.custom is None:
+            self._unargued.add(number)
         if number in self._ids:
             name = None if number in self._names else self._named(number, call)
             return ToolCallDelta(index=number, name=name, arguments=call.arguments)

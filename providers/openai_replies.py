@@ -103,6 +103,14 @@ class Message(Struct):
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
     annotations: Any = None
+    audio: Any = None  # OpenAI's speech
+    images: Any = None  # OpenRouter's pictures
+    executed_tools: Any = None  # what Groq has run
+
+    @property
+    def has_unnamed(self) -> bool:
+        """Whether it holds what the router has no name for."""
+        return bool(self.audio or self.images or self.executed_tools)
 
 
 class ReplyChoice(Struct):
@@ -221,12 +229,15 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens = _count(
             usage, "cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens"
         )
+    # The second name is Alibaba's, and in the other place Vercel's.
+    cache_write_tokens = _count(sent, "cache_write_tokens", "cache_creation_input_tokens")
+    if cache_write_tokens is None:
+        cache_write_tokens = _count(usage, "cache_creation_input_tokens")
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,
-        # The second name is Alibaba's.
-        cache_write_tokens=_count(sent, "cache_write_tokens", "cache_creation_input_tokens"),
+        cache_write_tokens=cache_write_tokens,
         reasoning_tokens=beside if reasoning_tokens is None else reasoning_tokens,
         audio_tokens=None if heard is spoken is None else (heard or 0) + (spoken or 0),
     )

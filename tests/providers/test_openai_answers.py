@@ -365,6 +365,19 @@ ANSWERS = {
         message(tool_calls=[call(0, "call_2", name="clock", arguments={})]),
         {"tool_calls": (CLOCK,)},
     ),
+    "tool call without arguments": (  # they were no JSON at all
+        [
+            delta(tool_calls=[call(0, "call_2", name="clock", arguments="")]),
+            delta(tool_calls=[call(0, arguments="")]),
+        ],
+        message(tool_calls=[call(None, "call_2", name="clock", arguments="")]),
+        {"tool_calls": (CLOCK,)},
+    ),
+    "custom tool without input": (
+        [delta(tool_calls=[{"index": 0, "id": "c", "custom": {"name": "sum", "input": ""}}])],
+        message(tool_calls=[{"id": "c", "custom": {"name": "sum", "input": ""}}]),
+        {"tool_calls": (ToolCall(id="c", name="sum", arguments=""),)},
+    ),
     "custom tool": (
         [
             delta(tool_calls=[{"index": 0, "id": "c", "custom": {"name": "sum", "input": "4 +"}}]),
@@ -510,6 +523,10 @@ USAGES = {
         {**USAGE, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 1},
         Usage(input_tokens=9, output_tokens=3, cached_tokens=8),
     ),
+    "Vercel's cache": (
+        {**USAGE, "cache_creation_input_tokens": 7},
+        Usage(input_tokens=9, output_tokens=3, cache_write_tokens=7),
+    ),
     "Together's cache": (
         {**USAGE, "cached_tokens": 0},
         Usage(input_tokens=9, output_tokens=3, cached_tokens=0),
@@ -538,6 +555,22 @@ def test_whole_completion_keeps_what_has_no_name_here():
     body = chunk(message(content="Hi"), citations=["https://example.org"], system_fingerprint="fp")
     played = Played(PROVIDER, json.dumps(body).encode(), stream=False)
     assert played.completion.raw == body
+
+
+def test_usage_beside_an_error_behind_the_finish_reason_counts():
+    """The error is none of a whole answer's, but what the answer has cost was left out with it."""
+    error = {"code": 400, "message": "Token limit reached"}
+    body = sse(HELLO, chunk(delta("length")), chunk(delta(content=""), error=error, usage=USAGE))
+    completion = Played(PROVIDER, body).completion
+    assert completion.usage == Usage(input_tokens=9, output_tokens=3)
+    assert completion.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("name", ["audio", "images", "executed_tools"])
+def test_stream_keeps_what_has_no_name_here(name):
+    """It was nowhere in what a stream gave."""
+    spoken = chunk(delta(**{name: [{"index": 0}]}))
+    assert Chunk(raw=spoken) in Played(PROVIDER, sse(HELLO, spoken, STOP)).pieces
 
 
 def test_log_probabilities_come_with_their_text():

@@ -243,7 +243,7 @@ def _tool_calls(messages: list[dict[str, Any]]) -> tuple[tuple[str, Any], ...]:
         made = calls.setdefault(piece.get("index", place), ["", ""])
         made[0] = made[0] or called.get("name", "")
         made[1] += called.get("arguments") or called.get("input") or ""
-    return tuple((name, value_of(arguments)) for name, arguments in calls.values())
+    return tuple((name, value_of(arguments or "{}")) for name, arguments in calls.values())
 
 
 def _seals(messages: list[dict[str, Any]]) -> list[str]:
