@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from msgspec import Meta
 
-from providers.catalogue import known_models
 from router import (
     FEATURE,
     TUNING,
@@ -28,8 +27,8 @@ from router import (
 
 from .anthropic_answers import Reader
 from .anthropic_errors import KEY_REFUSED, KEY_VARIABLE, Problem
-from .anthropic_models import MODELS, Page
-from .anthropic_requests import FILES_BETA, body_of, has_file_ids, prefill_of
+from .anthropic_models import MODELS, Page, catalogued
+from .anthropic_requests import FILES_BETA, body_of, has_file_ids, prefill_of, unfit
 from .openai_parameters import (
     MaxTokens,
     ParallelToolCalls,
@@ -135,7 +134,7 @@ class Anthropic(WireProvider):
         """
         # The signature alone lists what can be sent.
         given = {name: value for name, value in locals().items() if value is not None}
-        limit = max_tokens or self._limits.get(model) or MAX_TOKENS
+        limit = self._limit(model, given)
         beta = {"anthropic-beta": FILES_BETA} if has_file_ids(messages) else {}
         response = yield HttpRequest(
             "POST",
@@ -183,7 +182,13 @@ class Anthropic(WireProvider):
 
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
-        return known_models(self.name)
+        return catalogued(self.name)
+
+    def unfit(
+        self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """What the model refuses beside the rest of a call."""
+        return unfit(model, messages, self._limit(model, arguments), arguments)
 
     def missing(self) -> str | None:
         try:
@@ -191,6 +196,10 @@ class Anthropic(WireProvider):
         except RouterError as error:
             return error.message
         return None
+
+    def _limit(self, model: str, given: Mapping[str, Any]) -> int:
+        """The `max_tokens` of a body, which needs one."""
+        return given.get("max_tokens") or self._limits.get(model) or MAX_TOKENS
 
     def _wire_headers(self) -> dict[str, str | Secret]:
         return {"anthropic-version": VERSION, **self._headers, **self._authorization()}

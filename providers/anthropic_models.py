@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
+from providers.catalogue import known_models
 from router import Model
 
-SAMPLING = ("temperature", "top_p", "top_k")
-"""What the models that think by effort alone (4.7 and later) refuse, by the guides to them."""
+from .anthropic_families import SAMPLING, family_of
 
 INPUTS: Mapping[Literal["image", "file"], str] = {"image": "image_input", "file": "pdf_input"}
 """Kinds of input beside text, with the service's names for the ability to read them."""
@@ -58,7 +59,7 @@ def _can(able: Any, *path: str) -> bool:
     return able is True
 
 
-def _model(id_: str, *, without: tuple[str, ...] = SAMPLING) -> Model:
+def _model(id_: str) -> Model:
     """One of those that a million tokens fit."""
     return Model(
         id=id_,
@@ -68,21 +69,14 @@ def _model(id_: str, *, without: tuple[str, ...] = SAMPLING) -> Model:
         tools=True,
         structured_output=True,
         reasoning=True,
-        without=without,
+        without=family_of(id_).without,
     )
 
 
 def _older(id_: str) -> Model:
     """One of those that can still be made to go on with a text."""
-    return Model(
-        id=id_,
-        context_window=200_000,
-        output_limit=64_000,
-        inputs=("text", "image", "file"),
-        tools=True,
-        structured_output=True,
-        reasoning=True,
-        accepts_prefill=True,
+    return msgspec.structs.replace(
+        _model(id_), context_window=200_000, output_limit=64_000, accepts_prefill=True
     )
 
 
@@ -100,8 +94,8 @@ MODELS = (
     _model("claude-sonnet-5"),
     _model("claude-opus-4-8"),
     _model("claude-opus-4-7"),
-    _model("claude-opus-4-6", without=()),
-    _model("claude-sonnet-4-6", without=()),
+    _model("claude-opus-4-6"),
+    _model("claude-sonnet-4-6"),
     # The service has two names for each of these, and the newer models have one.
     _older("claude-opus-4-5"),
     _older("claude-opus-4-5-20251101"),
@@ -111,3 +105,11 @@ MODELS = (
     _older("claude-haiku-4-5-20251001"),
 )
 """Those that are known, by the service's overview of them and its list of 2 August 2026."""
+
+
+def catalogued(provider: str) -> dict[str, Model]:
+    """The models of the shipped catalogue, which does not say what they refuse."""
+    return {
+        name: msgspec.structs.replace(model, without=family_of(name).without)
+        for name, model in known_models(provider).items()
+    }

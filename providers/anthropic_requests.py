@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from router import (
@@ -26,6 +26,8 @@ from router import (
     decode_json,
 )
 
+from .anthropic_families import family_of
+
 Block = dict[str, Any]
 
 DOCUMENT_KEYS = ("cache_control", "citations", "context", "title")
@@ -34,27 +36,18 @@ DOCUMENT_KEYS = ("cache_control", "citations", "context", "title")
 TOOL_CHOICES = {"required": "any"}
 """What OpenAI calls otherwise; `auto` and `none` are the same."""
 
-BUDGETED = (
-    *("claude-3-7-", "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-2", "claude-opus-4-5"),
-    *("claude-sonnet-4-0", "claude-sonnet-4-2", "claude-sonnet-4-5", "claude-haiku-4-5"),
-)
-"""How the models begin that think up to a number of tokens, and not by effort."""
+FORCED = ("any", "tool")
+"""The kinds of a choice after which the answer begins with a call."""
 
-SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
-"""The part of `max_tokens` that they may think for, which leaves the rest for the answer."""
-
-LEAST_BUDGET = 1024
-"""The service refuses less."""
-
-MOST_BUDGET = 32_000
-"""Above it the service advises against waiting for an answer, and finds little gain."""
+LEAST_TOP_P = 0.95
+"""The service takes no less beside thinking."""
 
 FILES_BETA = "files-api-2025-04-14"
 """The value of `anthropic-beta` without which no file is known by its id."""
 
 
 def body_of(
-    model: str, messages: list[Message], max_tokens: int, given: Mapping[str, Any]
+    model: str, messages: Sequence[Message], max_tokens: int, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A request's body, but for `stream`.
 
@@ -69,16 +62,33 @@ def body_of(
         BadRequest: A file of text is not UTF-8.
     """
     body = {"model": model, "max_tokens": max_tokens, **_conversation(messages)}
-    asked, effort = _settings(given), given.get("reasoning_effort")
-    if effort is None or prefill_of(messages) is not None:
-        return {**body, **asked}
+    asked, thought = _settings(given), _thinking(model, messages, max_tokens, given)
     # What is asked of the output's form stands in one object with the effort.
-    thought = _thinking(model, effort, max_tokens)
     output = {**thought.get("output_config", {}), **asked.get("output_config", {})}
     return {**body, **thought, **asked, **({"output_config": output} if output else {})}
 
 
-def prefill_of(messages: list[Message]) -> str | None:
+def unfit(
+    model: str, messages: Sequence[Message], max_tokens: int, given: Mapping[str, Any]
+) -> dict[str, str]:
+    """Which parameters the model refuses beside the others, each with words that say so.
+
+    Of those that think up to a number of tokens, an effort gives way; others heed an effort without
+    thinking. The arguments are those of `body_of`.
+    """
+    family = family_of(model)
+    gone = {name: "with this model" for name in family.without if name in given}
+    if family.one_sampler and {"temperature", "top_p"} <= given.keys():
+        gone["top_p"] = "beside temperature"
+    if not family.forced_calls and _is_forced(given):
+        gone["tool_choice"] = "that forces a call"
+    effort = given.get("reasoning_effort", "none")
+    if effort != "none" and not _thinking(model, messages, max_tokens, given):
+        gone["reasoning_effort"] = _hindrance(messages, given) or "with so few max_tokens"
+    return gone
+
+
+def prefill_of(messages: Sequence[Message]) -> str | None:
     """The text that the model is to continue, or `None`. Thinking does not go with it.
 
     A last answer with something sealed is no prefill: a tool of the service's paused it, and sent
@@ -154,20 +164,33 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _thinking(model: str, effort: str, max_tokens: int) -> dict[str, Any]:
-    """The `thinking` and the `output_config` of a body that ask for an effort.
-
-    Nothing where `max_tokens` leaves no room to think.
-    """
-    if effort == "none":
-        return {"thinking": {"type": "disabled"}}
-    if not model.startswith(BUDGETED):
-        level = "low" if effort == "minimal" else effort
-        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": level}}
-    budget = min(max(int(max_tokens * SHARES[effort]), LEAST_BUDGET), MOST_BUDGET)
-    if budget >= max_tokens:
+def _thinking(
+    model: str, messages: Sequence[Message], max_tokens: int, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The `thinking` and the `output_config` of a body that ask for the effort that was given."""
+    effort = given.get("reasoning_effort")
+    if effort is None:
         return {}
-    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    hindered = _hindrance(messages, given) is not None
+    return family_of(model).thinking(effort, max_tokens, hindered=hindered)
+
+
+def _hindrance(messages: Sequence[Message], given: Mapping[str, Any]) -> str | None:
+    """What thinking does not go with, by the guide to it; these temperatures and such it does."""
+    if given.get("temperature", 1) != 1:
+        return "beside temperature"
+    if given.get("top_p", 1) < LEAST_TOP_P:
+        return "beside top_p"
+    if "top_k" in given:
+        return "beside top_k"
+    if _is_forced(given):
+        return "beside a forced call"
+    return None if prefill_of(messages) is None else "where an answer is continued"
+
+
+def _is_forced(given: Mapping[str, Any]) -> bool:
+    choice = _tool_choice(given.get("tool_choice"), None) if "tools" in given else None
+    return choice is not None and choice.get("type") in FORCED
 
 
 def _blocks(message: Message) -> list[Block]:

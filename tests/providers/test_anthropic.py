@@ -150,6 +150,9 @@ def test_models_say_what_they_refuse():
     sizes = {(model.context_window, model.accepts_prefill) for model in Anthropic.models}
     assert sizes == {(1_000_000, False), (200_000, True)}
     assert all(model.tools for model in Anthropic.models)
+    known = Anthropic().known_models()
+    assert known["claude-opus-4-7-20260416"].without == known["claude-opus-4-7"].without
+    assert known["claude-opus-4-7"].without == ("temperature", "top_p", "top_k")
 
 
 # -- settings
@@ -281,6 +284,32 @@ def test_call_tells_what_the_model_does_not_take(call):
         result = ask(call, service, "claude-opus-5-5", temperature=0.5)
         assert "temperature" not in service.requests[0].json()
     assert result.trace.attempts[0].dropped == ("temperature",)
+
+
+@pytest.mark.parametrize(
+    ("model", "dropped", "left"),
+    [
+        ("claude-haiku-4-5", ("reasoning_effort",), {"temperature"}),
+        ("claude-opus-4-7-20260416", ("temperature",), {"thinking", "output_config"}),
+        ("claude-opus-4-7-20990101", ("temperature",), {"thinking", "output_config"}),
+        ("claude-opus-4-6", (), {"temperature", "output_config"}),
+    ],
+)
+def test_call_tells_what_does_not_go_with_the_rest(call, model, dropped, left):
+    """Both went out, and the service's refusal ended the call; of dated names too."""
+    with Service(ANSWER) as service:
+        result = ask(call, service, model, temperature=0.5, reasoning_effort="low")
+        assert service.requests[0].json().keys() - {"model", "messages", "max_tokens"} == left
+    assert result.trace.attempts[0].dropped == dropped
+
+
+def test_call_that_cannot_be_forced_goes_elsewhere(call):
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    with Service(ANSWER) as service:
+        models = ["anthropic/claude-opus-5-5", "anthropic/claude-opus-4-6"]
+        given = {"tools": tools, "tool_choice": "required"}
+        call([Anthropic(service.url, KEY)], models, QUESTION, **given)
+        assert [request.json()["model"] for request in service.requests] == ["claude-opus-4-6"]
 
 
 CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}

@@ -15,6 +15,7 @@ from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.anthropic import Anthropic
 from providers.anthropic_requests import has_file_ids, tool_input
 from router import BadRequest, Message, ToolCall, UnsupportedParameter
 from router.messages import check_messages
@@ -439,6 +440,11 @@ def thought(model="claude-to-come", **given):
     return body.get("thinking"), body.get("output_config")
 
 
+def refused(model, **given):
+    """What it could not be given, as the host asks."""
+    return Anthropic(key="k").unfit(model, check_messages([user("a")]), given)
+
+
 @emulated("anthropic", "reasoning effort")
 @pytest.mark.parametrize(
     ("effort", "level"),
@@ -495,19 +501,110 @@ def test_newer_models_think_by_effort(model):
     assert thought(model, reasoning_effort="low")[0]["type"] == "adaptive"
 
 
-def test_effort_is_left_out_where_there_is_no_room_to_think():
-    assert thought("claude-haiku-4-5", max_tokens=1024, reasoning_effort="high") == (None, None)
+@pytest.mark.parametrize(
+    ("model", "effort", "thinking", "output"),
+    [
+        # Each was asked for in words that the model refuses with a 400.
+        ("claude-opus-4-6-20260205", "xhigh", {"type": "adaptive"}, {"effort": "max"}),
+        ("claude-fable-5", "none", {"type": "adaptive"}, {"effort": "low"}),
+        ("claude-mythos-preview", "none", {"type": "adaptive"}, {"effort": "low"}),
+        ("claude-opus-5-5", "none", {"type": "adaptive"}, {"effort": "low"}),
+        ("claude-sonnet-5-5", "none", {"type": "between_tools"}, None),
+        ("claude-3-5-haiku-latest", "low", None, None),
+        ("claude-3-5-haiku-latest", "none", None, None),
+        # And these it takes.
+        ("claude-opus-5", "none", {"type": "disabled"}, None),
+        ("claude-haiku-5-5", "none", {"type": "disabled"}, None),
+        ("claude-haiku-4-5", "none", {"type": "disabled"}, None),
+        ("claude-opus-4-7-20260416", "xhigh", {"type": "adaptive"}, {"effort": "xhigh"}),
+    ],
+)
+def test_effort_is_said_in_words_that_the_family_takes(model, effort, thinking, output):
+    assert thought(model, reasoning_effort=effort) == (thinking, output)
+
+
+TOOLS = [{"type": "function", "function": {"name": "clock"}}]
+FORCED = {"tools": TOOLS, "tool_choice": "required"}
+NAMED = {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "clock"}}}
+
+HINDRANCES = {
+    "beside temperature": {"temperature": 0.5},
+    "beside top_p": {"top_p": 0.5},
+    "beside top_k": {"top_k": 5},
+    "beside a forced call": FORCED,
+}
+"""What the service refuses beside thinking."""
+
+
+@pytest.mark.parametrize(("why", "beside"), HINDRANCES.items())
+def test_effort_gives_way_to_what_thinking_does_not_go_with(why, beside):
+    """The service answered with a 400, which ended the call."""
+    given = {"reasoning_effort": "high", **beside}
+    assert thought("claude-haiku-4-5", **given) == (None, None)
+    assert refused("claude-haiku-4-5", **given) == {"reasoning_effort": why}
+    # Others heed an effort without thinking.
+    assert thought("claude-opus-4-6", **given) == (None, {"effort": "high"})
+    assert refused("claude-opus-4-6", **given) == {}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"temperature": 1},
+        {"top_p": 0.95},
+        {"tools": TOOLS, "tool_choice": "auto"},
+        {"tool_choice": "required"},  # of no tools: it is not sent
+        {"max_tokens": 1025},
+    ],
+)
+def test_effort_goes_with_what_thinking_goes_with(beside):
+    given = {"reasoning_effort": "high", **beside}
+    assert thought("claude-haiku-4-5", **given)[0]["type"] == "enabled"
+    assert refused("claude-haiku-4-5", **given) == {}
+
+
+def test_effort_of_none_hinders_nothing():
+    given = {"reasoning_effort": "none", "temperature": 0.5}
+    assert thought("claude-haiku-4-5", **given) == ({"type": "disabled"}, None)
+    assert refused("claude-haiku-4-5", **given) == {}
+
+
+@pytest.mark.parametrize("name", ["claude-opus-4-7", "claude-opus-4-7-20260416", "claude-opus-5"])
+def test_names_of_one_family_lack_the_same(name):
+    """A dated name that only the catalogue knew, or nobody, kept what the other had lost."""
+    given = {"temperature": 0.5, "top_k": 5, "reasoning_effort": "low"}
+    assert refused(name, **given).keys() == {"temperature", "top_k"}
+
+
+def test_one_of_two_samplers_is_enough_for_the_models_that_take_one():
+    both = {"temperature": 0.5, "top_p": 0.5}
+    assert refused("claude-sonnet-4-5-20250929", **both) == {"top_p": "beside temperature"}
+    assert refused("claude-sonnet-4-20250514", **both) == {}
+
+
+@pytest.mark.parametrize("forced", [FORCED, NAMED])
+def test_forced_call_is_for_models_that_can_be_forced(forced):
+    refusal = {"tool_choice": "that forces a call"}
+    assert refused("claude-opus-5-5", **forced) == refusal
+    assert refused("claude-fable-5-1", **forced) == refusal
+    assert refused("claude-fable-5", **forced) == {}
+    assert refused("claude-opus-5-5", tools=TOOLS, tool_choice="auto") == {}
 
 
 @given(st.integers(1, 200_000), st.sampled_from(["minimal", "low", "medium", "high", "max"]))
 def test_budget_is_one_that_the_service_takes(max_tokens, effort):
-    asked, _ = thought("claude-haiku-4-5", max_tokens=max_tokens, reasoning_effort=effort)
+    given = {"max_tokens": max_tokens, "reasoning_effort": effort}
+    asked, _ = thought("claude-haiku-4-5", **given)
     assert asked is None or 1024 <= asked["budget_tokens"] < max_tokens
+    told = {} if asked else {"reasoning_effort": "with so few max_tokens"}
+    assert refused("claude-haiku-4-5", **given) == told
 
 
 def test_thinking_does_not_go_with_a_prefill():
-    body = sent(user("a"), assistant("b"), model="claude-haiku-4-5", reasoning_effort="high")
-    assert "thinking" not in body
+    asked, effort = check_messages([user("a"), assistant("b")]), {"reasoning_effort": "high"}
+    assert "thinking" not in sent(*asked, model="claude-haiku-4-5", **effort)
+    told = Anthropic(key="k").unfit("claude-haiku-4-5", asked, effort)
+    assert told == {"reasoning_effort": "where an answer is continued"}
 
 
 def test_setting_of_the_wires_own_counts_before_the_effort():

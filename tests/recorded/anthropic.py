@@ -276,6 +276,8 @@ def differences(recording: Recording) -> Mapping[str, str]:
         return listed
     if "effort" in body.get("output_config", {}) and "thinking" not in body:
         listed["thinking"] = "by its effort alone, this model would not think"
+    if body.get("output_config", {}).get("effort") == "xhigh" and "-4-6" in body["model"]:
+        listed["output_config.effort"] = "an effort that this model refuses, as recorded"
     if "output_format" in body:
         listed |= dict.fromkeys(("output_format", "output_config"), "the former name of the latter")
     if any(isinstance(each, dict) and each["role"] == "system" for each in body["messages"]):
