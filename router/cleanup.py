@@ -54,7 +54,7 @@ class Cleanups:
             pool.shutdown(wait=True)
 
     def _send(self, function: Callable[[], HttpRequest | None]) -> None:
-        from router.transport.blocking import Exchange
+        from router.transport.sockets import Exchange
 
         try:
             request = function()

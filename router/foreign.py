@@ -26,8 +26,17 @@ from router.errors import (
 if TYPE_CHECKING:
     import ssl
 
-LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Our own machine is out of something: no upstream is to blame."""
+LOCAL_ERRNOS = frozenset(
+    {
+        errno.EADDRINUSE,
+        errno.EADDRNOTAVAIL,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+    }
+)
+"""Our own machine is out of descriptors, ports or memory: no upstream is to blame."""
 
 _NETWORK_LIBRARIES = frozenset({"requests", "urllib3", "aiohttp", "httpx", "httpcore", "http"})
 
@@ -54,11 +63,11 @@ def _os_error(error: OSError) -> RouterError | None:
     import socket
     import ssl  # costs 10 ms: where an error is of it, it has been imported
 
-    if error.errno in LOCAL_ERRNOS:
-        return ConnectFailed(f"this machine is out of resources ({error.strerror})", code="local")
+    if (local := local_failure([error])) is not None:
+        return local
     match error:
         case socket.gaierror():
-            return ConnectFailed("the host's name cannot be resolved")
+            return ConnectFailed("the host's name cannot be resolved", code="dns")
         case ssl.SSLError():
             return TLSFailed(f"the TLS handshake failed: {tls_reason(error)}")
         case ConnectionRefusedError():
@@ -67,6 +76,16 @@ def _os_error(error: OSError) -> RouterError | None:
             return ConnectionLost("the connection was cut")
         case TimeoutError():
             return Timeout("the operation timed out", phase="total")
+    return None
+
+
+def local_failure(causes: list[BaseException]) -> RouterError | None:
+    """The error of what our own machine is out of, if one of the causes says so."""
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
+            return ConnectFailed(
+                f"this machine is out of resources ({cause.strerror})", code="local"
+            )
     return None
 
 
@@ -114,15 +133,14 @@ def _connection_error(error: BaseException) -> RouterError:
     """Never connected, or cut: told by the exception that urllib3 gave as the reason."""
     from urllib3 import exceptions as below
 
-    for cause in chain(error):
+    causes = chain(error)
+    if (local := local_failure(causes)) is not None:
+        return local
+    for cause in causes:
         if isinstance(cause, below.NameResolutionError):
-            return ConnectFailed("the host's name cannot be resolved")
+            return ConnectFailed("the host's name cannot be resolved", code="dns")
         if isinstance(cause, below.NewConnectionError):
             return ConnectFailed("no connection could be made")
-        if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
-            return ConnectFailed(
-                f"this machine is out of resources ({cause.strerror})", code="local"
-            )
     return ConnectionLost("the connection was cut")
 
 

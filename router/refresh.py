@@ -96,7 +96,7 @@ def _drive(
     clock: Clock,
     notes: Notes,
 ) -> list[Model]:
-    from router.transport.blocking import Exchange
+    from router.transport.sockets import Exchange
 
     limit = Limit(REFRESH_POLICY, clock.now(), None, first_token=False, idle=False)
     try:

@@ -331,7 +331,7 @@ class Run:
             return stop.value
 
     def _send(self, request: HttpRequest) -> HttpResponse:
-        from router.transport.blocking import Exchange
+        from router.transport.sockets import Exchange
 
         self.transport_exchange = Exchange(self.limit)
         response: HttpResponse = self._router.transport.send(request, self.transport_exchange)

@@ -34,7 +34,7 @@ from router.contract import HttpRequest
 from router.limit import Limit
 from router.testing import Fault, FaultServer, Scene, ScriptedProvider
 from router.testing.wire import EVENTS, event, framed, opened
-from router.transport.blocking import Exchange
+from router.transport.sockets import Exchange
 
 PROMPTLY = 0.1
 """Seconds within which a socket has to be free."""

@@ -24,7 +24,7 @@ from router.errors import (
     TLSFailed,
     TransportError,
 )
-from router.foreign import LOCAL_ERRNOS, chain, tls_reason
+from router.foreign import chain, local_failure, tls_reason
 from router.limit import Limit
 from router.transport.body import encode, wire_headers
 from router.transport.network import connection_hint, proxy_for, tls_context
@@ -227,11 +227,10 @@ class AsyncTransport:
             return exchange.limit.error(now, connecting=True)
         if isinstance(error, TimeoutError):
             return exchange.limit.error(now, connecting=connecting)
-        for cause in chain(error):
-            if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
-                return ConnectFailed(
-                    f"this machine is out of resources ({cause.strerror})", code="local"
-                )
+        causes = chain(error)
+        if (local := local_failure(causes)) is not None:
+            return local
+        for cause in causes:
             if (
                 connecting
                 and isinstance(cause, ssl.SSLError)
@@ -243,6 +242,10 @@ class AsyncTransport:
                 return ConnectFailed("the host's name cannot be resolved" + hint, code="dns")
             case known.ClientConnectorError():
                 return ConnectFailed(_why(error) + hint)
+            case known.InvalidURL():
+                return ProtocolError("the URL is not one that can be asked")
+            case known.ClientError() | OSError() if connecting:  # a proxy made no tunnel
+                return ConnectFailed("no connection could be made" + hint)
             case known.ClientPayloadError():
                 return _payload_error(error)
             case known.ServerDisconnectedError() | known.ClientOSError():
@@ -250,7 +253,7 @@ class AsyncTransport:
                     "the connection was cut before the answer was whole",
                     stale=exchange.reused and not exchange.answered,
                 )
-            case known.ClientResponseError() | known.InvalidURL():
+            case known.ClientResponseError():
                 return ProtocolError(f"the answer is no HTTP ({type(error).__name__})")
             case known.ClientConnectionError() | OSError():
                 return ConnectionLost("the connection was cut before the answer was whole")
