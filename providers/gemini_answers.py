@@ -297,7 +297,7 @@ class ChoiceReader:
             deltas = self._calls.take(part.function_call, signature)
             return [Chunk(tool_call=delta, index=self._index) for delta in deltas]
         if part.text is None and (whole := decode_json(bytes(raw))).keys() - _SEALS:
-            return [self._block(0, {"part": whole})]
+            return [self._block(0, {"part": whole}, signature=signature)]
         read = self._thought if part.thought else self._said
         return read(part.text or "", signature)
 

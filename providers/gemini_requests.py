@@ -69,6 +69,7 @@ ABOVE_HIGH = ("xhigh", "max")
 """Efforts that Gemini does not tell from `high`."""
 
 _OLD = re.compile(r"gemini-[12]\b")
+_MINIMAL = re.compile(r"gemini-3(\.[0-6])?-flash|-flash-lite")  # by Google's pages of the models
 _OCTETS = "application/octet-stream"
 
 
@@ -316,14 +317,13 @@ def _format(wanted: Mapping[str, Any] | None) -> Json:
 def _thinking(model: str, effort: str | None) -> Json:
     """How long to think: a budget in tokens for Gemini 2.5, a level for later models.
 
-    A level cannot be "none", and Pro has no "minimal": the least that there is stands for them.
+    A level cannot be "none", and most have no "minimal": the least that there is stands for them.
     """
     if effort is None:
         return {}
     effort = "high" if effort in ABOVE_HIGH else effort
-    is_pro = "-pro" in model
     if is_old(model):
-        return {"thinkingBudget": max(BUDGETS[effort], LEAST_BUDGET if is_pro else 0)}
+        return {"thinkingBudget": max(BUDGETS[effort], LEAST_BUDGET if "-pro" in model else 0)}
     if effort in ("none", "minimal"):
-        effort = "low" if is_pro else "minimal"
+        effort = "minimal" if _MINIMAL.search(model) else "low"
     return {"thinkingLevel": effort.upper()}

@@ -58,13 +58,16 @@ class Sources:
 
     def __init__(self) -> None:
         self._chunks: list[dict[str, Any]] = []
+        self._told: list[dict[str, Any]] = []
         self._supports: list[Support] = []
         self._recited: list[Recited] = []
 
     def add(self, grounding: Grounding | None, recitation: Recitation | None) -> None:
-        """Take what one reply tells; the last list of what was found counts."""
+        """Take what one reply tells: the list so far once more, or more of what was found."""
         if grounding is not None:
-            self._chunks = grounding.grounding_chunks or self._chunks
+            chunks, known = grounding.grounding_chunks or [], self._chunks
+            self._told += chunks
+            self._chunks = chunks if chunks[: len(known)] == known else known + chunks
             self._supports += grounding.grounding_supports or ()
         if recitation is not None:
             self._recited += recitation.citation_sources or recitation.citations or ()
@@ -82,15 +85,17 @@ class Sources:
         return found
 
     def _grounded(self, text: str) -> Iterator[Citation]:
-        cited: set[int] = set()
+        cited: list[dict[str, Any]] = []
         for support in self._supports:
             start, end = _span(support.segment or Segment(), text)
             for number in support.grounding_chunk_indices or ():
-                if 0 <= number < len(self._chunks):
-                    cited.add(number)
-                    yield _citation(self._chunks[number], start, end)
-        for number, chunk in enumerate(self._chunks):
-            if number not in cited:
+                # What two searches found alike has a number of each.
+                chunks = self._chunks if number < len(self._chunks) else self._told
+                if 0 <= number < len(chunks):
+                    cited.append(chunks[number])
+                    yield _citation(chunks[number], start, end)
+        for chunk in self._chunks:
+            if chunk not in cited:
                 yield _citation(chunk, None, None)
 
     def _passages(self, text: str) -> Iterator[Citation]:

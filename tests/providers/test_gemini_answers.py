@@ -319,6 +319,13 @@ def test_arguments_in_pieces_are_those_that_were_meant(arguments):
     assert call.parsed() == arguments
 
 
+def test_seal_of_a_part_without_a_name_is_told():
+    """It was hidden within the part."""
+    run = {"executableCode": {"code": "1+1"}, "thoughtSignature": "c2VhbA=="}
+    (block,) = whole(reply(run, finish="STOP")).choices[0].reasoning_blocks
+    assert (block.signature, block.extra["part"]) == ("c2VhbA==", run)
+
+
 RUN = {"executableCode": {"language": "PYTHON", "code": "1+1"}}
 RAN = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}, "thoughtSignature": "s"}
 
@@ -483,6 +490,22 @@ def test_sources_of_a_stream_may_come_twice_or_in_pieces():
         .citations
     )
     assert [(c.url, c.start, c.end) for c in citations] == [("https://sea.example", 0, 2)]
+
+
+@pytest.mark.parametrize("found", [SUN, SEA])
+def test_sources_of_a_streams_searches_are_numbered_through(found):
+    """The second search's were looked for among those of the last reply alone."""
+    grounding = {"groundingChunks": [found], "groundingSupports": [support(0, 2, 1)]}
+    citations = (
+        whole(
+            reply(text("Hi"), groundingMetadata={"groundingChunks": [SEA]}),
+            reply(finish="STOP", groundingMetadata=grounding),
+        )
+        .choices[0]
+        .citations
+    )
+    assert (citations[0].raw, citations[0].start, citations[0].end) == (found, 0, 2)
+    assert [c.raw for c in citations[1:]] == ([] if found is SEA else [SEA])
 
 
 @pytest.mark.parametrize("name", ["citationSources", "citations"])

@@ -336,6 +336,25 @@ def test_effort_is_a_budget_or_a_level(effort):
 
 
 @pytest.mark.parametrize(
+    ("model", "level"),
+    [
+        ("gemini-3-flash-preview", "MINIMAL"),
+        ("gemini-3.6-flash", "MINIMAL"),
+        ("gemini-3.1-flash-lite", "MINIMAL"),
+        ("gemini-flash-lite-latest", "MINIMAL"),
+        ("gemini-3.7-flash", "LOW"),
+        ("gemini-3.8-flash", "LOW"),
+        ("gemini-flash-latest", "LOW"),
+        ("gemini-3.1-pro-preview", "LOW"),
+    ],
+)
+def test_least_effort_is_a_level_that_the_model_has(model, level):
+    """Flash since 3.7 was asked for `MINIMAL`, and refused the request."""
+    config = settings(model, {"reasoning_effort": "none"})["generationConfig"]
+    assert config == {"thinkingConfig": {"thinkingLevel": level}}
+
+
+@pytest.mark.parametrize(
     ("model", "wanted"),
     [
         ("gemini-1.5-pro", True),
