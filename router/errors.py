@@ -52,11 +52,13 @@ class RouterError(Exception):
         retry_after: Seconds after which the server invites another try.
         should_retry: Whether the server says that trying again there makes sense; `None` where
             it does not say.
+        phase: Which limit in time ran out; `None` for all but a `Timeout`.
         retryable: Whether the same call may succeed later or elsewhere.
         possibly_billed: Whether the provider may have done, and charged for, the work.
         trace: All attempts of the call; set on what a call raises.
     """
 
+    phase: Phase | None = None
     retryable: bool = False
     possibly_billed: bool = False
 
@@ -108,6 +110,8 @@ class RouterError(Exception):
             "code": self.code,
             "request_id": self.request_id,
             "retry_after": self.retry_after,
+            "should_retry": self.should_retry,
+            "phase": self.phase,
             "retryable": self.retryable,
             "possibly_billed": self.possibly_billed,
         }

@@ -110,10 +110,12 @@ def test_error_keeps_what_it_is_told(kind):
     assert str(error).startswith(error.message if kind is AllTargetsFailed else "groq/llama: ")
 
 
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize(
-    "way", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))]
-)
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickled])
 def test_error_can_be_sent_to_another_process(kind, way):
     """Those whose constructor wants more than a message broke the pool of processes instead."""
     error = make(kind)
@@ -138,10 +140,28 @@ def test_error_can_be_sent_to_another_process(kind, way):
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickled])
+def test_trace_that_holds_an_error_that_holds_it_can_be_sent_without_it(kind, way):
+    error = make(kind)
+    attempt = Attempt(
+        number=1, target="a/b", provider="a", model="b", outcome="failed", started_ms=0, error=error
+    )
+    trace = error.trace = Trace(request_id="1", attempts=(attempt,))
+    again = way(trace)
+    assert again.to_dict() == trace.to_dict()
+    assert again.attempts[0].error.trace.to_dict() == trace.to_dict()
+    assert way(attempt).error.to_dict() == error.to_dict()
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_error_as_a_dict_is_json_and_says_its_type(kind):
-    told = json.loads(json.dumps(make(kind).to_dict()))
+    """What ran out of a Timeout, and what the server said of another try, were left out."""
+    error = make(kind)
+    error.should_retry = False
+    told = json.loads(json.dumps(error.to_dict()))
     assert told["type"] == kind.__name__
-    assert told.items() >= FIELDS.items()
+    assert told.items() >= {**FIELDS, "should_retry": False}.items()
+    assert told["phase"] == ("idle" if kind is Timeout else None)
 
 
 def test_errors_are_retryable_and_billed_as_the_matrix_says():

@@ -24,6 +24,7 @@ from router import (
     Usage,
     schemas,
 )
+from router.errors import Phase
 from router.events import EVENTS
 from router.testing import ScriptedProvider
 from router.types import Attempt, FinishReason, PassedOver
@@ -58,6 +59,8 @@ def test_the_schema_of_a_trace_has_every_field_of_an_error() -> None:
 def test_the_schema_of_a_trace_has_every_word() -> None:
     attempt = schemas.read("trace")["$defs"]["attempt"]["properties"]
     assert attempt["finish_reason"]["enum"] == [*get_args(FinishReason), None]
+    error = schemas.read("trace")["$defs"]["error"]["properties"]
+    assert error["phase"]["enum"] == [*get_args(Phase), None]
     types = {field.name: field.type for field in msgspec.structs.fields(Attempt)}
     assert attempt["outcome"]["enum"] == list(get_args(types["outcome"]))
 
