@@ -243,7 +243,8 @@ class Reader:
         pieces = self._planned_out()
         function = call.function or Function()
         arguments = function.arguments or ""
-        if not arguments:
+        if arguments in ("", "null"):
+            arguments = ""
             self._unargued.add(index)
         begun = ToolCallDelta(index=index, id=call.id, name=function.name, arguments=arguments)
         return [*pieces, Chunk(tool_call=begun)]
@@ -257,7 +258,7 @@ class Reader:
         return [Chunk(tool_call=ToolCallDelta(index=update.index, arguments=arguments))]
 
     def _call_end(self, index: int) -> list[Piece]:
-        """A call without arguments has none on the wire, where JSON has an empty object."""
+        """A call without arguments has none on the wire, or null; in JSON it is an empty object."""
         if index not in self._unargued:
             return []
         self._unargued.remove(index)

@@ -166,6 +166,13 @@ def test_calls_come_with_all_their_arguments(played):
     assert (choice.finish_reason, choice.native_finish_reason) == ("tool_calls", "TOOL_CALL")
 
 
+def test_arguments_that_are_null_are_none():
+    """They were handed on as such, and are no JSON object."""
+    function = {"name": "clock", "arguments": "null"}
+    played = whole({"tool_calls": [{"id": "c", "function": function}]}, "TOOL_CALL")
+    assert played.completion.tool_calls[0].parsed() == {}
+
+
 def test_arguments_that_come_with_the_call_are_kept():
     played = stream(START, called(0, "c", "look", '{"a":'), argued(0, "1}"), end("TOOL_CALL"))
     assert played.completion.tool_calls[0].arguments == '{"a":1}'
