@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from router.errors import BadRequest
+
+NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+"""What the OpenAI API refuses in the name of a schema: `Box[int]` has some of it."""
 
 
 def response_format_of(wanted: Any) -> tuple[Any, type | None]:
@@ -29,7 +33,8 @@ def response_format_of(wanted: Any) -> tuple[Any, type | None]:
             f"TypedDict, not {type(wanted).__name__}"
         )
     schema = _close(_schema(wanted))
-    named = {"name": wanted.__name__, "schema": schema, "strict": True}
+    name = NOT_IN_NAMES.sub("_", wanted.__name__)
+    named = {"name": name, "schema": schema, "strict": _is_closed(schema)}
     return {"type": "json_schema", "json_schema": named}, wanted
 
 
@@ -50,6 +55,8 @@ def parse(text: str, kind: type) -> Any:
 def _schema(kind: type) -> dict[str, Any]:
     if (of_pydantic := getattr(kind, "model_json_schema", None)) is not None:
         schema: dict[str, Any] = of_pydantic()
+        if (reference := schema.pop("$ref", None)) is not None:  # it holds itself
+            schema |= schema["$defs"][reference.removeprefix("#/$defs/")]
         return schema
     known = issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind)
     if not known and not hasattr(kind, "__total__"):
@@ -61,7 +68,7 @@ def _schema(kind: type) -> dict[str, Any]:
     except TypeError as error:
         raise BadRequest(f"response_format: {error}") from None
     root = definitions.get(kind.__name__, schema)
-    reference = f"#/$defs/{kind.__name__}".encode()
+    reference = f'"#/$defs/{kind.__name__}"'.encode()
     if reference not in msgspec.json.encode(definitions):  # it does not hold itself
         definitions.pop(kind.__name__, None)
     return {**root, "$defs": definitions} if definitions else root
@@ -72,9 +79,10 @@ _NAMED_SCHEMAS = ("properties", "$defs")
 
 
 def _close(schema: Any) -> Any:
-    """The schema with every object closed and all its properties required: `strict` asks for it.
+    """The schema as `strict` asks for it: every object closed, all its properties required.
 
-    What had a default is then always there, which an object of the class can live with.
+    What had a default is then always there, which an object of the class can live with. Of what
+    pydantic says besides, `strict` takes no `oneOf`, and nothing beside a `$ref`.
     """
     if isinstance(schema, list):
         return [_close(each) for each in schema]
@@ -84,9 +92,21 @@ def _close(schema: Any) -> Any:
     for key, value in schema.items():
         if key in _NAMED_SCHEMAS:
             closed[key] = {name: _close(each) for name, each in value.items()}
-        elif key != "default":
-            closed[key] = _close(value)
+        elif key not in ("default", "discriminator"):
+            closed["anyOf" if key == "oneOf" else key] = _close(value)
     if "properties" in closed:
         closed["additionalProperties"] = False
         closed["required"] = list(closed["properties"])
+    if "$ref" in closed and len(closed) > 1:
+        closed["anyOf"] = [{"$ref": closed.pop("$ref")}]
     return closed
+
+
+def _is_closed(schema: Any) -> bool:
+    """Whether all keys of every object are known, which a dict's are not."""
+    if isinstance(schema, list):
+        return all(_is_closed(each) for each in schema)
+    if not isinstance(schema, dict):
+        return True
+    is_open = schema.get("type") == "object" and schema.get("additionalProperties") is not False
+    return not is_open and all(_is_closed(each) for each in schema.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypedDict
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
 import pydantic
@@ -44,6 +44,36 @@ class Recursive(msgspec.Struct):
     children: list[Recursive]
 
 
+class AModelInItself(pydantic.BaseModel):
+    children: list[AModelInItself] = []
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"]
+
+
+class Described(pydantic.BaseModel):
+    """Fields of whose schemas pydantic says more than services with `strict` take."""
+
+    pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+    owner: AModel = pydantic.Field(description="Whose it is.")
+
+
+class Open(msgspec.Struct):
+    counts: dict[str, int]
+
+
+Kept = TypeVar("Kept")
+
+
+class Box(pydantic.BaseModel, Generic[Kept]):
+    kept: Kept
+
+
 def objects(schema: Any) -> Any:
     """Every schema of an object within a schema."""
     if isinstance(schema, dict):
@@ -56,7 +86,9 @@ def objects(schema: Any) -> Any:
             yield from objects(each)
 
 
-@pytest.mark.parametrize("kind", [AStruct, ADataclass, ATypedDict, AModel, Recursive])
+@pytest.mark.parametrize(
+    "kind", [AStruct, ADataclass, ATypedDict, AModel, Recursive, AModelInItself, Described]
+)
 def test_a_class_becomes_a_strict_schema(kind: type) -> None:
     form, found = response_format_of(kind)
     assert found is kind
@@ -78,6 +110,39 @@ def test_a_property_may_be_called_default() -> None:
 def test_a_class_that_holds_itself_refers_to_itself() -> None:
     schema = response_format_of(Recursive)[0]["json_schema"]["schema"]
     assert "Recursive" in schema["$defs"]
+
+
+def test_a_class_whose_name_begins_anothers_is_not_repeated() -> None:
+    """It was taken to hold itself, and sent twice."""
+
+    class In(msgspec.Struct):
+        inner: Inner
+
+    assert list(response_format_of(In)[0]["json_schema"]["schema"]["$defs"]) == ["Inner"]
+
+
+def test_a_reference_stands_alone_and_a_union_is_any_of() -> None:
+    """With `strict`, services refuse a reference that is described, and `oneOf`."""
+    schema = response_format_of(Described)[0]["json_schema"]["schema"]
+    assert schema["properties"] == {
+        "pet": {
+            "anyOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}],
+            "title": "Pet",
+        },
+        "owner": {"anyOf": [{"$ref": "#/$defs/AModel"}], "description": "Whose it is."},
+    }
+
+
+def test_a_class_with_keys_of_any_name_is_not_strict() -> None:
+    """It was sent as strict, which is refused where an object's keys are not all known."""
+    form = response_format_of(Open)[0]["json_schema"]
+    assert form["strict"] is False
+    assert form["schema"]["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
+
+
+def test_a_name_has_the_letters_that_services_take() -> None:
+    """`Box[int]` was sent as it is, and refused."""
+    assert response_format_of(Box[int])[0]["json_schema"]["name"] == "Box_int_"
 
 
 @pytest.mark.parametrize("wrong", [7, "json", int, object, [AStruct]])
