@@ -145,7 +145,7 @@ class Planner:
 
 
 def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -> list[Target]:
-    """The targets that a caller named, in order, each once.
+    """The targets that a caller named, in order, each once; with other parameters it is another.
 
     Raises:
         BadRequest: There is none, or something that is no name and no target.
@@ -153,14 +153,18 @@ def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -
     """
     given = [model] if isinstance(model, str | Target) else model
     if not isinstance(given, Sequence) or not given:
-        raise BadRequest("model is a name, a Target, or a list of these that is not empty")
-    targets: dict[str, Target] = {}
+        raise BadRequest(
+            "model is a name, a Target, or a list of these that is not empty, not "
+            f"{repr(given) if isinstance(given, list | tuple) else type(given).__name__}"
+        )
+    targets: list[Target] = []
     for each in given:
         if not isinstance(each, str | Target):
             raise BadRequest(f"model holds a {type(each).__name__}, which is no name and no Target")
         target = each if isinstance(each, Target) else _resolve(each, catalog)
-        targets.setdefault(str(target), target)
-    return list(targets.values())
+        if target not in targets:
+            targets.append(target)
+    return targets
 
 
 def _resolve(name: str, catalog: Catalog) -> Target:

@@ -114,6 +114,12 @@ def test_target_that_is_named_twice_is_one(r):
     assert taken(plan(r, "large/m", "small/m", Target("large", "m"))) == ["large/m", "small/m"]
 
 
+def test_targets_that_differ_in_their_parameters_are_several(r):
+    """The second was taken for the first, and never asked."""
+    warm = [Target("large", "m", {"temperature": each}) for each in (1.0, 0.5, 1.0)]
+    assert taken(plan(r, *warm, "large/m")) == ["large/m"] * 3
+
+
 @pytest.mark.parametrize("model", [[], (), None, 5, {"small/m"}, {"small/m": 1}, iter(["small/m"])])
 def test_model_that_names_nothing_is_refused(r, model):
     with pytest.raises(BadRequest, match="model is a name, a Target, or a list of these"):

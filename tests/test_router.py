@@ -378,6 +378,16 @@ def test_target_parameters_are_defaults(call: Caller) -> None:
     assert one.calls[0].parameters == {"temperature": 0.2, "max_tokens": 5}
 
 
+def test_a_target_with_other_parameters_is_the_next_target(call: Caller) -> None:
+    """It was taken for the one before, and never asked."""
+    one = ScriptedProvider("one", [UpstreamError("down", status=500)], ["second"])
+    targets = [Target("one", "model", parameters={"max_tokens": n}) for n in (1, 2)]
+    result = call([one], targets, policy={"retries": 0})
+    assert [each.parameters["max_tokens"] for each in one.calls] == [1, 2]
+    assert result.completion is not None
+    assert result.completion.text == "second"
+
+
 # -- limits
 
 
