@@ -118,7 +118,8 @@ class Reader:
             raise self._error(raw)
         pieces: list[Piece] = []
         for choice in reply.choices:
-            if choice.message is None and choice.error is None:
+            # Azure gives a choice whose text it filtered out no message, but a finish reason.
+            if choice.message is None and choice.error is None and choice.finish_reason is None:
                 raise ProtocolError("a choice without a message")
             pieces += self._pieces(choice, choice.message or Message())
         pieces += self._new_citations(reply.read_citations())

@@ -690,6 +690,16 @@ def test_whole_body_that_is_no_answer_is_an_error(name):
     assert words in error.message
 
 
+def test_choice_whose_text_was_filtered_out_is_empty():
+    """Azure leaves its message out altogether: it was taken for a malformed answer."""
+    body = chunk({"index": 0, "finish_reason": "content_filter"}, usage=USAGE)
+    played = Played(PROVIDER, json.dumps(body).encode(), stream=False)
+    assert played.error is None
+    assert played.completion.finish_reason == "content_filter"
+    assert played.completion.text == ""
+    assert played.completion.usage.input_tokens == USAGE["prompt_tokens"]
+
+
 @pytest.mark.parametrize("end", range(0, len(STREAMS["plain"]), 7))
 def test_stream_that_is_cut_is_never_a_finished_answer(end):
     """Wherever it is cut: an error, or no finish reason, for which the host raises."""
