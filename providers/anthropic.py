@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -12,23 +11,20 @@ from msgspec import Meta
 from router import (
     FEATURE,
     TUNING,
-    AuthError,
     Exchange,
     HttpRequest,
     HttpResponse,
     Message,
     Model,
-    ProtocolError,
     RouterError,
     Secret,
-    WireProvider,
-    decode_json,
 )
 
 from .anthropic_answers import Reader
-from .anthropic_errors import KEY_REFUSED, KEY_VARIABLE, Problem
+from .anthropic_errors import Problem
 from .anthropic_models import MODELS, Page, catalogued
 from .anthropic_requests import FILES_BETA, body_of, has_file_ids, prefill_of, unfit
+from .bodies import read_answer
 from .openai_parameters import (
     MaxTokens,
     ParallelToolCalls,
@@ -39,10 +35,8 @@ from .openai_parameters import (
     TopP,
     User,
 )
-from .service import check_url, read_answer, unexplained
+from .service import Service, ServiceProvider
 
-BASE_URL = "https://api.anthropic.com"
-URL_VARIABLE = "ANTHROPIC_BASE_URL"
 VERSION = "2023-06-01"
 """The only version of the wire that is served; what is new comes under `anthropic-beta`."""
 
@@ -52,6 +46,8 @@ LISTED_AT_ONCE = 1000
 MAX_TOKENS = 32_000
 """What is asked for where neither the call nor the model says how many tokens: the wire has no
 default. No model since Claude 4 allows fewer, and a smaller number would cut answers unasked."""
+
+LIMITS = {model.id: model.output_limit for model in MODELS}
 
 # -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
 
@@ -73,35 +69,22 @@ Thinking = Annotated[
 ]
 
 
-class Anthropic(WireProvider):
-    """The service, or another that speaks its wire.
+class Anthropic(ServiceProvider):
+    """The service, or another that speaks its wire, at what stands before `/v1/messages`.
 
-    The environment is read when a call starts: listing needs no key, and a key that is set later
-    counts.
-
-    Args:
-        base_url: What stands before `/v1/messages`; a `/v1` at its end may be there or not.
-        key: The service's key, in place of the environment's.
-        headers: Sent with every request, such as `anthropic-beta`.
-
-    Raises:
-        ConfigError: The URL or the key is malformed; the message holds neither.
+    A `/v1` at the end of the address may be there or not: other clients of the wire ask for it in
+    the same variable.
     """
 
     name = "anthropic"
-    open_models = True
+    service = Service(
+        name=name,
+        base_url="https://api.anthropic.com",
+        url_variable="ANTHROPIC_BASE_URL",
+        key_variables=("ANTHROPIC_API_KEY",),
+        key_header="x-api-key",
+    )
     models = MODELS
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        key: str | Secret | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
-    ) -> None:
-        self._base_url = None if base_url is None else check_url(base_url, "base_url")
-        self._key = None if key is None else _secret(key, f"the key of {self.name}")
-        self._headers = dict(headers or {})
-        self._limits = {model.id: model.output_limit for model in self.models}
 
     def create_completion(
         self,
@@ -136,18 +119,16 @@ class Anthropic(WireProvider):
         given = {name: value for name, value in locals().items() if value is not None}
         limit = self._limit(model, given)
         beta = {"anthropic-beta": FILES_BETA} if has_file_ids(messages) else {}
-        response = yield HttpRequest(
+        request = HttpRequest(
             "POST",
             f"{self.base_url}/v1/messages",
             {**beta, **self._wire_headers()},
             json={**body_of(model, messages, limit, given), **({"stream": True} if stream else {})},
             stream=stream,
         )
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
         prefill = prefill_of(messages) or ""
         overlap = prefill[len(prefill.rstrip()) :]
-        yield from read_answer(response, Reader(overlap))
+        yield from self._answered(request, lambda response: read_answer(response, Reader(overlap)))
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the requests for the service's list of models, and return what it says.
@@ -158,11 +139,7 @@ class Anthropic(WireProvider):
         models: list[Model] = []
         query = f"limit={LISTED_AT_ONCE}"
         while True:
-            url = f"{self.base_url}/v1/models?{query}"
-            response = yield HttpRequest("GET", url, self._wire_headers())
-            if not 200 <= response.status < 300:
-                raise self._refusal(response)
-            page: Page = response.json(Page)
+            page: Page = yield from self._page(f"{self.base_url}/v1/models?{query}", Page)
             models += (listed.model() for listed in page.data)
             if not page.has_more or page.last_id is None:
                 return models
@@ -175,10 +152,7 @@ class Anthropic(WireProvider):
         Raises:
             ConfigError: The environment's is malformed.
         """
-        url = self._base_url
-        if url is None:
-            url = check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
-        return url.removesuffix("/v1")  # other clients of the wire ask for it in the same variable
+        return super().base_url.removesuffix("/v1")
 
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
@@ -190,39 +164,13 @@ class Anthropic(WireProvider):
         """What the model refuses beside the rest of a call."""
         return unfit(model, messages, self._limit(model, arguments), arguments)
 
-    def missing(self) -> str | None:
-        try:
-            self._authorization()
-        except RouterError as error:
-            return error.message
-        return None
-
     def _limit(self, model: str, given: Mapping[str, Any]) -> int:
         """The `max_tokens` of a body, which needs one."""
-        return given.get("max_tokens") or self._limits.get(model) or MAX_TOKENS
+        return given.get("max_tokens") or LIMITS.get(model) or MAX_TOKENS
 
     def _wire_headers(self) -> dict[str, str | Secret]:
-        return {"anthropic-version": VERSION, **self._headers, **self._authorization()}
+        return {"anthropic-version": VERSION, **super()._wire_headers()}
 
-    def _authorization(self) -> dict[str, Secret]:
-        if self._key is not None:
-            return {"x-api-key": self._key}
-        if value := os.environ.get(KEY_VARIABLE):
-            return {"x-api-key": _secret(value, KEY_VARIABLE)}
-        raise AuthError(f"no key: set {KEY_VARIABLE} or the setting key", code="missing_key")
-
-    def _refusal(self, response: HttpResponse) -> RouterError:
-        """The error of a status that is no success."""
-        try:
-            problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
-        except ProtocolError:
-            problem = None
-        if response.status == 401 and problem is None:
-            return AuthError(KEY_REFUSED, status=401)
-        if problem is None or problem.is_no_route:
-            return unexplained(response, self.base_url, URL_VARIABLE)
-        return problem.error(response.status)
-
-
-def _secret(key: str | Secret, source: str) -> Secret:
-    return Secret(key.reveal() if isinstance(key, Secret) else key, source)
+    def _explained(self, body: Any, response: HttpResponse) -> RouterError | None:
+        problem = Problem.of(body)
+        return None if problem is None or problem.is_no_route else problem.error(response.status)

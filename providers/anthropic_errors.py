@@ -19,12 +19,6 @@ from router import (
     error_for_status,
 )
 
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
-"""The environment variable of the key."""
-
-KEY_REFUSED = f"the key was refused: check {KEY_VARIABLE} or the setting key"
-"""Our own words, since services repeat the key, or a part of it."""
-
 STATUSES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -120,8 +114,7 @@ class Problem(Struct, frozen=True, kw_only=True):
         if named is not None:
             error = named(self.message, code=code)
         else:
-            message = KEY_REFUSED if meant == 401 else self.message
-            error = error_for_status(meant, message, code=code)
+            error = error_for_status(meant, self.message, code=code)
         error.status, error.request_id = status or meant, self.request_id
         return error
 

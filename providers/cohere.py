@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from providers.catalogue import known_models
 from router import (
     TUNING,
-    AuthError,
-    Bearer,
     Exchange,
     HttpRequest,
     HttpResponse,
     Message,
     Model,
-    ProtocolError,
     RouterError,
-    Secret,
-    WireProvider,
-    decode_json,
 )
 
+from .bodies import read_answer
 from .cohere_answers import Reader
 from .cohere_errors import Problem
 from .cohere_requests import NAMES, body_of
@@ -37,12 +30,7 @@ from .openai_parameters import (
     ToolChoice,
     Tools,
 )
-from .service import check_url, read_answer, unexplained
-
-BASE_URL = "https://api.cohere.com/v2"
-URL_VARIABLE = "COHERE_BASE_URL"
-KEY_VARIABLES = ("COHERE_API_KEY", "CO_API_KEY")  # the second is that of Cohere's own client
-KEY_NAMES = " or ".join([*KEY_VARIABLES, "the setting key"])
+from .service import Service, ServiceProvider
 
 # -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
 
@@ -98,23 +86,17 @@ class Page(Struct):
     models: list[Listed]
 
 
-class Cohere(WireProvider):
-    """The service, or another that speaks its wire.
-
-    The environment is read when a call starts: listing needs no key, and a key that is set later
-    counts.
-
-    Args:
-        base_url: What stands before `/chat`, with the version.
-        key: The service's key, in place of the environment's.
-        headers: Sent with every request, such as `X-Client-Name`.
-
-    Raises:
-        ConfigError: The URL or the key is malformed; the message holds neither.
-    """
+class Cohere(ServiceProvider):
+    """The service, or another that speaks its wire, at what stands before `/chat`."""
 
     name = "cohere"
-    open_models = True
+    service = Service(
+        name=name,
+        base_url="https://api.cohere.com/v2",
+        url_variable="COHERE_BASE_URL",
+        # The second is that of Cohere's own client.
+        key_variables=("COHERE_API_KEY", "CO_API_KEY"),
+    )
     renames = NAMES
     models = (
         Model(
@@ -165,16 +147,6 @@ class Cohere(WireProvider):
         ),
     )
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        key: str | Secret | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
-    ) -> None:
-        self._base_url = None if base_url is None else check_url(base_url, "base_url")
-        self._key = None if key is None else _bearer(key, f"the key of {self.name}")
-        self._headers = dict(headers or {})
-
     def create_completion(
         self,
         model: str,
@@ -208,16 +180,14 @@ class Cohere(WireProvider):
         """
         # The signature alone lists what can be sent.
         given = {name: value for name, value in locals().items() if value is not None}
-        response = yield HttpRequest(
+        request = HttpRequest(
             "POST",
             f"{self.base_url}/chat",
-            {**self._headers, **self._authorization()},
+            self._wire_headers(),
             json=body_of(model, messages, stream, given),
             stream=stream,
         )
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
-        yield from read_answer(response, Reader())
+        yield from self._answered(request, lambda response: read_answer(response, Reader()))
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service chats with, and return them.
@@ -227,57 +197,9 @@ class Cohere(WireProvider):
         """
         # The list has stayed in the first version of the API.
         url = f"{self.base_url.removesuffix('/v2')}/v1/models?endpoint=chat&page_size={MOST_LISTED}"
-        response = yield HttpRequest("GET", url, {**self._headers, **self._authorization()})
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
-        page: Page = response.json(Page)
+        page: Page = yield from self._page(url, Page)
         return [listed.model() for listed in page.models]
 
-    @property
-    def base_url(self) -> str:
-        """Where it answers, without a slash at the end: settings, environment, Cohere's own.
-
-        Raises:
-            ConfigError: The environment's is malformed.
-        """
-        if self._base_url is not None:
-            return self._base_url
-        return check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
-
-    def known_models(self) -> Mapping[str, Model]:
-        """What the shipped catalogue says of this service's models."""
-        return known_models(self.name)
-
-    def missing(self) -> str | None:
-        try:
-            self._authorization()
-        except RouterError as error:
-            return error.message
-        return None
-
-    def _authorization(self) -> dict[str, Secret]:
-        if self._key is not None:
-            return {"Authorization": self._key}
-        for variable in KEY_VARIABLES:
-            if value := os.environ.get(variable):
-                return {"Authorization": _bearer(value, variable)}
-        raise AuthError(f"no key: set {KEY_NAMES}", code="missing_key")
-
-    def _refusal(self, response: HttpResponse) -> RouterError:
-        """The error of a status that is no success."""
-        try:
-            problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
-        except ProtocolError:
-            problem = None
-        if problem is None:
-            error = unexplained(response, self.base_url, URL_VARIABLE)
-        else:
-            error = problem.error(response.status)
-        if isinstance(error, AuthError):
-            # In our own words, since services repeat the key, or a part of it.
-            error.args = (f"the key was refused: check {KEY_NAMES}",)
-        return error
-
-
-def _bearer(key: str | Secret, source: str) -> Bearer:
-    return Bearer(key.reveal() if isinstance(key, Secret) else key, source)
+    def _explained(self, body: Any, response: HttpResponse) -> RouterError | None:
+        problem = Problem.of(body)
+        return None if problem is None else problem.error(response.status)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from msgspec import Meta, Struct
 
-from providers.catalogue import known_models
 from router import (
     FEATURE,
     TUNING,
-    AuthError,
     Exchange,
     HttpRequest,
     HttpResponse,
     Message,
     Model,
-    ProtocolError,
     RouterError,
-    Secret,
-    WireProvider,
-    decode_json,
 )
 
+from .bodies import read_answer
 from .gemini_answers import Reader
 from .gemini_errors import Problem
 from .gemini_requests import conversation, is_old, settings
@@ -43,13 +37,7 @@ from .openai_parameters import (
     TopLogprobs,
     TopP,
 )
-from .service import check_url, read_answer, unexplained
-
-BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
-URL_VARIABLE = "GEMINI_BASE_URL"
-KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-KEY_NAMES = " or ".join([*KEY_VARIABLES, "the setting key"])
-KEY_HEADER = "x-goog-api-key"
+from .service import Service, ServiceProvider
 
 # -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
 
@@ -117,23 +105,17 @@ class Page(Struct, frozen=True):
     models: tuple[Listed, ...]
 
 
-class Gemini(WireProvider):
-    """Google's Gemini models, at the Gemini API.
-
-    The environment is read when a call starts: listing needs no key, and a key that is set later
-    counts.
-
-    Args:
-        base_url: What stands before `/models`, in place of the environment's.
-        key: Its key, in place of the environment's.
-        headers: Sent with every request.
-
-    Raises:
-        ConfigError: The URL or the key is malformed; the message holds neither.
-    """
+class Gemini(ServiceProvider):
+    """Google's Gemini models at the Gemini API, at what stands before `/models`."""
 
     name = "gemini"
-    open_models = True
+    service = Service(
+        name=name,
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        url_variable="GEMINI_BASE_URL",
+        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        key_header="x-goog-api-key",
+    )
     models = (
         _model("gemini-3.5-flash"),
         _model("gemini-3.5-flash-lite", *_FIXED_SAMPLING),
@@ -144,16 +126,6 @@ class Gemini(WireProvider):
         _model("gemini-2.5-flash"),
         _model("gemini-2.5-flash-lite"),
     )
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        key: str | Secret | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
-    ) -> None:
-        self._base_url = None if base_url is None else check_url(base_url, "base_url")
-        self._key = Secret(key, "the key of gemini") if isinstance(key, str) else key
-        self._headers = dict(headers or {})
 
     def create_completion(
         self,
@@ -192,36 +164,14 @@ class Gemini(WireProvider):
                 or `parallel_tool_calls` is false.
         """
         given = {name: value for name, value in locals().items() if value is not None}
-        response = yield HttpRequest(
+        request = HttpRequest(
             "POST",
             f"{self.base_url}/{_path(model)}:{_method(stream)}",
-            {**self._headers, KEY_HEADER: self._secret()},
+            self._wire_headers(),
             json={**conversation(messages, old=is_old(model)), **settings(model, given)},
             stream=stream,
         )
-        try:
-            if not 200 <= response.status < 300:
-                raise self._refusal(response)
-            yield from self._answer(response)
-        except AuthError as error:
-            # In our own words, since services repeat the key, or a part of it.
-            message = f"the key was refused: check {KEY_NAMES}"
-            raise AuthError(message, code=error.code, status=error.status) from None
-
-    @property
-    def base_url(self) -> str:
-        """Where it answers, without a slash at the end: settings, environment, Google's own.
-
-        Raises:
-            ConfigError: The environment's is malformed.
-        """
-        if self._base_url is not None:
-            return self._base_url
-        return check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
-
-    def known_models(self) -> Mapping[str, Model]:
-        """What the shipped catalogue says of this service's models."""
-        return known_models(self.name)
+        yield from self._answered(request, self._read)
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service serves, and return them.
@@ -230,28 +180,10 @@ class Gemini(WireProvider):
             RouterError: As from `create_completion`.
         """
         url = f"{self.base_url}/models?pageSize={MOST_LISTED}"
-        response = yield HttpRequest("GET", url, {**self._headers, KEY_HEADER: self._secret()})
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
-        page: Page = response.json(Page)
+        page: Page = yield from self._page(url, Page)
         return [each.model() for each in page.models if METHOD in each.supportedGenerationMethods]
 
-    def missing(self) -> str | None:
-        try:
-            self._secret()
-        except RouterError as error:
-            return error.message
-        return None
-
-    def _secret(self) -> Secret:
-        if self._key is not None:
-            return self._key
-        for variable in KEY_VARIABLES:
-            if value := os.environ.get(variable):
-                return Secret(value, variable)
-        raise AuthError(f"no key: set {KEY_NAMES}", code="missing_key")
-
-    def _answer(self, response: HttpResponse) -> Exchange:
+    def _read(self, response: HttpResponse) -> Exchange:
         reader = Reader(self.new_id)
         try:
             yield from read_answer(response, reader)
@@ -260,17 +192,9 @@ class Gemini(WireProvider):
                 raise
         yield from reader.finish()
 
-    def _refusal(self, response: HttpResponse) -> RouterError:
-        """The error of a status that is no success."""
-        try:
-            problem = (
-                Problem.in_body(decode_json(response.body)) if response.status >= 400 else None
-            )
-        except ProtocolError:
-            problem = None
-        if problem is None:
-            return unexplained(response, self.base_url, URL_VARIABLE)
-        return problem.error(response.status)
+    def _explained(self, body: Any, response: HttpResponse) -> RouterError | None:
+        problem = Problem.in_body(body)
+        return None if problem is None else problem.error(response.status)
 
 
 def _path(model: str) -> str:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Mapping
-from typing import Annotated, Literal
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
 from router import (
     TUNING,
-    AuthError,
-    Bearer,
     Exchange,
     HttpRequest,
     HttpResponse,
     JSONLines,
     Message,
     Model,
-    ProtocolError,
+    ModelNotFound,
     RouterError,
-    Secret,
-    WireProvider,
-    decode_json,
 )
 
+from .bodies import beginning, filled
 from .ollama_answers import Reader
 from .ollama_errors import Problem
 from .ollama_requests import NAMES, body_of
@@ -43,11 +38,7 @@ from .openai_parameters import (
     TopLogprobs,
     TopP,
 )
-from .service import beginning, check_url, filled, unexplained
-
-BASE_URL = "http://127.0.0.1:11434"
-URL_VARIABLE = "OLLAMA_BASE_URL"
-KEY_VARIABLE = "OLLAMA_API_KEY"
+from .service import Service, ServiceProvider
 
 # -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
 
@@ -80,34 +71,22 @@ class Tags(Struct):
     models: list[Tag]
 
 
-class Ollama(WireProvider):
-    """A server of Ollama's, by its own wire.
+class Ollama(ServiceProvider):
+    """A server of Ollama's, by its own wire, at what stands before `/api/chat`.
 
-    The environment is read when a call starts.
-
-    Args:
-        base_url: What stands before `/api/chat`; a `/v1` at its end, as the other wire wants it,
-            may be there or not.
-        key: For the hosted service, or a proxy that asks for one.
-        headers: Sent with every request.
-
-    Raises:
-        ConfigError: The URL or the key is malformed; the message holds neither.
+    A `/v1` at the end of the address, as the other wire wants it, may be there or not. A key is for
+    the hosted service, or a proxy that asks for one.
     """
 
     name = "ollama"
-    open_models = True
+    service = Service(
+        name=name,
+        base_url="http://127.0.0.1:11434",
+        url_variable="OLLAMA_BASE_URL",
+        key_variables=("OLLAMA_API_KEY",),
+        needs_key=False,
+    )
     renames = NAMES
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        key: str | Secret | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
-    ) -> None:
-        self._base_url = None if base_url is None else check_url(base_url, "base_url")
-        self._key = None if key is None else _bearer(key, f"the key of {self.name}")
-        self._headers = dict(headers or {})
 
     def create_completion(
         self,
@@ -145,16 +124,18 @@ class Ollama(WireProvider):
         """
         # The signature alone lists what can be sent.
         given = {name: value for name, value in locals().items() if value is not None}
-        response = yield HttpRequest(
+        request = HttpRequest(
             "POST",
             f"{self.base_url}/api/chat",
-            {**self._headers, **self._authorization()},
+            self._wire_headers(),
             json=body_of(model, messages, stream, given),
             stream=stream,
         )
-        if not 200 <= response.status < 300:
-            raise self._refusal(response, model)
-        yield from _answer(response, Reader(model, self.new_id))
+        try:
+            yield from self._answered(request, self._read)
+        except ModelNotFound as error:
+            error.args = (f"{error.message}: run `ollama pull {model}` where the server is",)
+            raise
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the server has, and return them.
@@ -162,12 +143,7 @@ class Ollama(WireProvider):
         Raises:
             RouterError: As from `create_completion`.
         """
-        response = yield HttpRequest(
-            "GET", f"{self.base_url}/api/tags", {**self._headers, **self._authorization()}
-        )
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
-        tags: Tags = response.json(Tags)
+        tags: Tags = yield from self._page(f"{self.base_url}/api/tags", Tags)
         return [Model(id=each.name) for each in tags.models]
 
     @property
@@ -177,51 +153,24 @@ class Ollama(WireProvider):
         Raises:
             ConfigError: The environment's is malformed.
         """
-        url = self._base_url
-        if url is None:
-            url = check_url(os.environ.get(URL_VARIABLE) or BASE_URL, URL_VARIABLE)
-        return url.removesuffix("/v1")
+        return super().base_url.removesuffix("/v1")
 
-    def _authorization(self) -> dict[str, Secret]:
-        if self._key is not None:
-            return {"Authorization": self._key}
-        if value := os.environ.get(KEY_VARIABLE):
-            return {"Authorization": _bearer(value, KEY_VARIABLE)}
-        return {}
-
-    def _refusal(self, response: HttpResponse, model: str | None = None) -> RouterError:
-        """The error of a status that is no success."""
-        try:
-            problem = Problem.of(decode_json(response.body)) if response.status >= 400 else None
-        except ProtocolError:
-            problem = None
-        if problem is None:
-            error = unexplained(response, self.base_url, URL_VARIABLE)
-        else:
-            error = problem.error(model, response.status)
-        if isinstance(error, AuthError):
-            # In our own words, since services repeat the key, or a part of it.
-            error.args = (
-                f"no key, or one that was refused: set {KEY_VARIABLE} or the setting key",
-            )
-        return error
-
-
-def _answer(response: HttpResponse, reader: Reader) -> Exchange:
-    if not response.streamed:
-        yield from reader.line(filled(response.body))
-        return
-    lines = JSONLines()
-    data = yield from beginning(response)
-    while data:
-        for line in lines.feed(data, Raw):
+    def _read(self, response: HttpResponse) -> Exchange:
+        reader = Reader(self.new_id)
+        if not response.streamed:
+            yield from reader.line(filled(response.body))
+            return
+        lines = JSONLines()
+        data = yield from beginning(response)
+        while data:
+            for line in lines.feed(data, Raw):
+                yield from reader.line(line)
+                if reader.done:
+                    return
+            data = yield response
+        for line in lines.end(Raw):
             yield from reader.line(line)
-            if reader.done:
-                return
-        data = yield response
-    for line in lines.end(Raw):
-        yield from reader.line(line)
 
-
-def _bearer(key: str | Secret, source: str) -> Bearer:
-    return Bearer(key.reveal() if isinstance(key, Secret) else key, source)
+    def _explained(self, body: Any, response: HttpResponse) -> RouterError | None:
+        problem = Problem.of(body)
+        return None if problem is None else problem.error(response.status)

@@ -71,15 +71,13 @@ class Reader:
     """Reads one answer, line by line.
 
     Args:
-        model: That was asked for, for the errors.
         new_id: Makes an id for a call that has none, as those of older servers.
 
     Attributes:
         done: Whether the last line has come.
     """
 
-    def __init__(self, model: str, new_id: Callable[[], str]) -> None:
-        self._model = model
+    def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
         self._thoughts: list[str] = []
         self._calls = 0
@@ -99,7 +97,7 @@ class Reader:
             problem = Problem.of(decode_json(data)) or Problem(
                 message="the server reports an error"
             )
-            raise problem.error(self._model)
+            raise problem.error()
         if line.message is None and not line.done:
             raise ProtocolError("a line without a message")
         pieces: list[Piece] = []

@@ -55,20 +55,16 @@ class Problem(Struct, frozen=True, kw_only=True):
         is_status = isinstance(status, int) and 400 <= status < 600
         return cls(message=" ".join(told.split()), status=status if is_status else None)
 
-    def error(self, model: str | None = None, status: int | None = None) -> RouterError:
+    def error(self, status: int | None = None) -> RouterError:
         """The error that it stands for.
 
         Args:
-            model: That was asked for, if one was.
             status: That of the response, when it was no success.
         """
         status = status or self.status
         message = self.message.lower()
         code = None if status is None else str(status)
         kind = next((kind for phrase, kind in PHRASES.items() if phrase in message), None)
-        if kind is ModelNotFound or (kind is None and status == 404):
-            way = "" if model is None else f": run `ollama pull {model}` where the server is"
-            return ModelNotFound(f"{self.message}{way}", code=code, status=status)
         if kind is None and status is not None:
             return error_for_status(status, self.message, code=code)
         return (kind or UpstreamError)(self.message, code=code, status=status)

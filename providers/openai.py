@@ -6,7 +6,6 @@ What goes out is the call's own arguments and messages; a row says what its serv
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,24 +13,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct, field
 
-from providers.catalogue import known_models
 from router import (
-    AuthError,
-    Bearer,
-    ConfigError,
     Exchange,
     HttpRequest,
     HttpResponse,
     Model,
-    ProtocolError,
     RouterError,
     Secret,
     UnsupportedParameter,
     UpstreamError,
-    WireProvider,
-    decode_json,
 )
 
+from .bodies import read_answer, shown
 from .openai_answers import Reader
 from .openai_dialects import Dialect
 from .openai_errors import Codes, Problem
@@ -58,19 +51,15 @@ from .openai_parameters import (
     User,
 )
 from .openai_reasoning import ReasoningPlace
-from .service import check_url, read_answer, shown, unexplained
+from .service import Service, ServiceProvider
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class Row(Service, frozen=True, kw_only=True):
     """A service that speaks this wire, as data. Calling it makes its provider.
 
+    Its address is what stands before `/chat/completions`.
+
     Attributes:
-        name: What targets call it: `name/model`.
-        base_url: What stands before `/chat/completions`, unless the settings or `url_variable`
-            say otherwise.
-        url_variable: The environment variable that says otherwise.
-        key_variables: The environment variables that may hold its key, the first that does counts.
-        needs_key: Whether a call without a key is refused here, before anything is sent.
         models: Those that are known; it takes others too.
         without: Parameters of `OpenAI.create_completion` that it lacks.
         only: Those that it lacks, but does as one value says: that one is taken, and not sent.
@@ -80,18 +69,12 @@ class Row(Struct, frozen=True, kw_only=True):
         hides_failures: Whether it answers failures of its own with a 400 in plain text.
         path: What stands behind the base URL; `{model}` is the model's name.
         query: What stands behind the path.
-        key_header: The header that the key goes into, where that is not `Authorization`.
         reasoning: Where it wants the reasoning of earlier turns; `None` where it does not.
         cache_markers: Whether it takes `cache_control` in messages, parts and tools.
         dialect: What it wants said in another way, in this order.
         codes: What error codes mean that are its alone, in lower case.
     """
 
-    name: str
-    base_url: str
-    url_variable: str
-    key_variables: tuple[str, ...]
-    needs_key: bool = True
     models: tuple[Model, ...] = ()
     without: tuple[str, ...] = ()
     only: Mapping[str, Any] = field(default_factory=dict)
@@ -101,7 +84,6 @@ class Row(Struct, frozen=True, kw_only=True):
     hides_failures: bool = False
     path: str = "/chat/completions"
     query: Mapping[str, str] = field(default_factory=dict)
-    key_header: str | None = None
     reasoning: ReasoningPlace | None = None
     cache_markers: bool = False
     dialect: tuple[Dialect, ...] = ()
@@ -134,11 +116,6 @@ class Row(Struct, frozen=True, kw_only=True):
         )
         return OpenAI(row, base_url=base_url, key=key, headers=headers)
 
-    @property
-    def key_names(self) -> str:
-        """Where a key can be set, for a message."""
-        return " or ".join([*self.key_variables, "the setting key"])
-
 
 class Listed(Struct, frozen=True):
     """A model in a service's list; the services name its window in three ways, or not at all."""
@@ -160,14 +137,10 @@ class Page(Struct, frozen=True):
     data: tuple[Listed, ...]
 
 
-class OpenAI(WireProvider):
-    """A service that speaks OpenAI's chat completions, made from its row and its settings.
+class OpenAI(ServiceProvider):
+    """A service that speaks OpenAI's chat completions, made from its row and its settings."""
 
-    The environment is read when a call starts: listing needs no key, and a key that is set later
-    counts.
-    """
-
-    open_models = True
+    service: Row
 
     def __init__(
         self,
@@ -177,15 +150,13 @@ class OpenAI(WireProvider):
         key: str | Secret | None = None,
         headers: Mapping[str, str | Secret] | None = None,
     ) -> None:
+        self.service = row
         self.name = row.name
         self.models = row.models
         self.without = row.without
         self.renames = row.renames
-        self._row = row
-        self._base_url = None if base_url is None else check_url(base_url, "base_url")
-        self._key = None if key is None else self._hidden(key, f"the key of {row.name}")
-        self._headers = dict(headers or {})
         self._wire_names = {model.id: {**row.renames, **model.renames} for model in row.models}
+        super().__init__(base_url, key, headers)
 
     def create_completion(
         self,
@@ -224,39 +195,14 @@ class OpenAI(WireProvider):
             RouterError: The service refused or failed: by its code for it, then by the status.
         """
         arguments = dict(locals())  # the signature alone lists what can be sent
-        response = yield HttpRequest(
+        request = HttpRequest(
             "POST",
             self._url(model),
-            {**self._headers, **self._authorization()},
+            self._wire_headers(),
             json=self._body(arguments),
             stream=stream,
         )
-        try:
-            if not 200 <= response.status < 300:
-                raise self._refusal(response)
-            yield from read_answer(response, self._reader())
-        except AuthError as error:
-            # In our own words, since services repeat the key, or a part of it.
-            message = f"the key was refused: check {self._row.key_names}"
-            raise AuthError(message, code=error.code, status=error.status) from None
-
-    @property
-    def base_url(self) -> str:
-        """Where it answers, without a slash at the end: settings, environment, row.
-
-        Raises:
-            ConfigError: The environment's is malformed, or there is none.
-        """
-        if self._base_url is not None:
-            return self._base_url
-        variable = self._row.url_variable
-        if not (url := os.environ.get(variable) or self._row.base_url):
-            raise ConfigError(f"no address: set {variable} or the setting base_url")
-        return check_url(url, variable)
-
-    def known_models(self) -> Mapping[str, Model]:
-        """What the shipped catalogue says of this service's models."""
-        return known_models(self.name)
+        yield from self._answered(request, lambda response: read_answer(response, self._reader()))
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service serves, and return them.
@@ -264,40 +210,12 @@ class OpenAI(WireProvider):
         Raises:
             RouterError: As from `create_completion`.
         """
-        headers = {**self._headers, **self._authorization()}
-        response = yield HttpRequest("GET", f"{self.base_url}/models", headers)
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
-        page: Page = response.json(Page)
+        page: Page = yield from self._page(f"{self.base_url}/models", Page)
         return [listed.model() for listed in page.data]
 
-    def missing(self) -> str | None:
-        try:
-            self._authorization()
-            self._url("")
-        except RouterError as error:
-            return error.message
-        return None
-
-    def _authorization(self) -> dict[str, Secret]:
-        header = self._row.key_header or "Authorization"
-        if self._key is not None:
-            return {header: self._key}
-        for variable in self._row.key_variables:
-            if value := os.environ.get(variable):
-                return {header: self._hidden(value, variable)}
-        if self._row.needs_key:
-            raise AuthError(f"no key: set {self._row.key_names}", code="missing_key")
-        return {}
-
-    def _hidden(self, key: str | Secret, source: str) -> Secret:
-        """The key as its header carries it."""
-        value = key.reveal() if isinstance(key, Secret) else key
-        return Bearer(value, source) if self._row.key_header is None else Secret(value, source)
-
     def _url(self, model: str) -> str:
-        path = self._row.path.replace("{model}", quote(model, safe=""))
-        query = f"?{urlencode(self._row.query)}" if self._row.query else ""
+        path = self.service.path.replace("{model}", quote(model, safe=""))
+        query = f"?{urlencode(self.service.query)}" if self.service.query else ""
         return f"{self.base_url}{path}{query}"
 
     def _body(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,7 +224,7 @@ class OpenAI(WireProvider):
         Raises:
             UnsupportedParameter: The service has no way to do what a value asks for.
         """
-        row = self._row
+        row = self.service
         body = {
             name: value
             for name, value in arguments.items()
@@ -329,23 +247,18 @@ class OpenAI(WireProvider):
         return body
 
     def _reader(self) -> Reader:
-        row = self._row
+        row = self.service
         return Reader(
             self.new_id, lenient_done=row.lenient_done, place=row.reasoning, codes=row.codes
         )
 
-    def _refusal(self, response: HttpResponse) -> RouterError:
-        """The error of a status that is no success."""
-        status = response.status
-        try:
-            problem = Problem.of(decode_json(response.body)) if status >= 400 else None
-        except ProtocolError:
-            problem = None
+    def _explained(self, body: Any, response: HttpResponse) -> RouterError | None:
+        problem = Problem.of(body)
         if problem is not None and not problem.is_no_route:
-            return problem.error(status, self._row.codes)
-        if status == 400 and self._row.hides_failures:
-            return UpstreamError(shown(response), status=status)
-        return unexplained(response, self.base_url, self._row.url_variable)
+            return problem.error(response.status, self.service.codes)
+        if response.status == 400 and self.service.hides_failures:
+            return UpstreamError(shown(response), status=400)
+        return None
 
 
 # What the reasoning models refuse, by OpenAI's reference of the endpoint.

@@ -15,7 +15,7 @@ from emulators.gemini import USAGE, called, events, reply, text
 from emulators.loopback import Cut, LoopbackServer, Reply
 from features import emulated
 
-from providers.gemini import BASE_URL, KEY_VARIABLES, URL_VARIABLE, Gemini
+from providers.gemini import Gemini
 from providers.gemini_requests import BUDGETS, UNSEALED
 from router import (
     AuthError,
@@ -141,7 +141,7 @@ def test_entry_point_is_there():
 
 
 def test_base_url_comes_from_setting_environment_or_google(monkeypatch):
-    assert sent(Gemini(key=KEY)).url.startswith(f"{BASE_URL}/models/")
+    assert sent(Gemini(key=KEY)).url.startswith(f"{Gemini.service.base_url}/models/")
     monkeypatch.setenv("GEMINI_BASE_URL", "http://127.0.0.1:10/v1/")
     assert sent(Gemini(key=KEY)).url.startswith("http://127.0.0.1:10/v1/models/")
     provider = Gemini(base_url="http://127.0.0.1:11/", key=KEY)
@@ -168,7 +168,7 @@ def test_key_comes_from_setting_or_the_first_variable_that_is_set(monkeypatch):
 
 
 def test_key_that_is_missing_is_named_when_a_call_starts(monkeypatch):
-    for variable in KEY_VARIABLES:
+    for variable in Gemini.service.key_variables:
         monkeypatch.delenv(variable, raising=False)
     provider = Gemini()
     error = Played(provider, b"{}", messages=QUESTION).error
@@ -396,8 +396,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "gemini.md"
 
 def test_page_has_the_addresses_and_variables():
     text = PAGE.read_text()
-    assert f"`{BASE_URL}`" in text
-    for name in (URL_VARIABLE, *KEY_VARIABLES):
+    service = Gemini.service
+    assert f"`{service.base_url}`" in text
+    for name in (service.url_variable, *service.key_variables):
         assert f"`{name}`" in text
 
 

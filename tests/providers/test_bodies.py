@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from providers.service import MAX_BODY_BYTES, rest
+from providers.bodies import MAX_BODY_BYTES, rest
 from router import HttpResponse, ProtocolError
 
 PIECE = b" " * (1024 * 1024)
