@@ -1,6 +1,6 @@
 """What goes out on Anthropic's wire: a conversation and its parameters, as a request's body.
 
-- System messages stand beside the conversation, wherever they stood in it.
+- System messages stand beside the conversation, wherever they stood in it; alone, they are it.
 - Messages of one role that follow each other are one turn; the results of tools belong to the
   user's. A text that is empty or blank is left out, since the service refuses it.
 - What the model's reasoning left to be sent back goes to its place in the text, or before it.
@@ -102,7 +102,7 @@ def has_file_ids(messages: Iterable[Message]) -> bool:
     """Whether a part names a file that the service holds."""
     contents = (m.content for m in messages if not isinstance(m.content, str))
     files = (part for content in contents for part in content if isinstance(part, File))
-    return any(file.data is None and not _is_url(file.id) for file in files)
+    return any(file.data is None and file.url is None for file in files)
 
 
 def tool_input(arguments: str) -> dict[str, Any]:
@@ -131,7 +131,9 @@ def _conversation(messages: Iterable[Message]) -> dict[str, Any]:
             turns[-1]["content"] += blocks
         elif blocks:
             turns.append({"role": role, "content": blocks})
-    if turns and turns[-1]["role"] == "assistant":
+    if not turns:  # the service refuses an empty list: what is left to say is the user's
+        turns, system = [{"role": "user", "content": system}], []
+    if turns[-1]["role"] == "assistant":
         _trim(turns[-1]["content"])
     return {"messages": turns, **({"system": system} if system else {})}
 
@@ -246,18 +248,18 @@ def _part(part: Part) -> Block:
         case Image():
             block = {"type": "image", "source": _source(part.url, part.data, part.media_type)}
         case _:
-            raise UnsupportedParameter("takes no audio input")
+            raise UnsupportedParameter(f"takes no {type(part).__name__.lower()} input")
     return _marked([block], part.extra)[0]
 
 
 def _file(file: File) -> Block:
     media_type = file.media_type or ""
     if media_type.startswith("image/"):
-        kind, source = "image", _source(file.id, file.data, media_type)
+        kind, source = "image", _source(file.url, file.data, media_type, file.id)
     elif media_type.startswith("text/") and file.data is not None:
         kind, source = "document", _plain_text(file.data)
     elif file.data is None or media_type == "application/pdf":
-        kind, source = "document", _source(file.id, file.data, media_type)
+        kind, source = "document", _source(file.url, file.data, media_type, file.id)
     else:
         raise UnsupportedParameter(
             f"takes files of PDF, text and pictures, not of {media_type or 'no type'}"
@@ -267,14 +269,16 @@ def _file(file: File) -> Block:
     return {"type": kind, "source": source, **title, **kept}
 
 
-def _source(place: str | None, data: bytes | None, media_type: str | None) -> Block:
-    """Where a picture or document is: at a URL, at the service, or here."""
+def _source(
+    url: str | None, data: bytes | None, media_type: str | None, held: str | None = None
+) -> Block:
+    """Where a picture or document is: at a URL, here, or under an id at the service."""
     if data is not None:
         encoded = base64.b64encode(data).decode()
         return {"type": "base64", "media_type": media_type, "data": encoded}
-    if _is_url(place):
-        return {"type": "url", "url": place}
-    return {"type": "file", "file_id": place}
+    if url is not None:
+        return {"type": "url", "url": url}
+    return {"type": "file", "file_id": held}
 
 
 def _plain_text(data: bytes) -> Block:
@@ -283,10 +287,6 @@ def _plain_text(data: bytes) -> Block:
     except UnicodeDecodeError:
         raise BadRequest("a file of text that is not UTF-8") from None
     return {"type": "text", "media_type": "text/plain", "data": text}
-
-
-def _is_url(place: str | None) -> bool:
-    return place is not None and place.startswith(("https://", "http://"))
 
 
 def _tool_use(call: ToolCall) -> Block:

@@ -22,6 +22,7 @@ from router import (
     Text,
     ToolCall,
     UnsupportedParameter,
+    Video,
     decode_json,
 )
 
@@ -115,8 +116,8 @@ def _part(part: Part) -> Block:
         case Image():
             detail = {} if part.detail is None else {"detail": part.detail}
             return {"type": "image_url", "image_url": {"url": _url(part), **detail}}
-        case Audio():
-            raise UnsupportedParameter("cohere takes no audio input")
+        case Audio() | Video():
+            raise UnsupportedParameter(f"cohere takes no {type(part).__name__.lower()} input")
         case File():
             raise UnsupportedParameter(
                 "cohere takes files in the results of tools alone: for others, give `documents` "

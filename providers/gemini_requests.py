@@ -1,6 +1,6 @@
 """What goes out on Gemini's wire: a conversation and its parameters, as a request's body.
 
-- System messages stand beside the conversation, wherever they stood in it.
+- System messages stand beside the conversation, wherever they stood in it; alone, they are it.
 - A tool's result names the function. The results of one turn are one message, in the order of the
   calls, since calls without ids are matched by it.
 - What the model sealed goes back in its place: thoughts, pieces of the text, calls, and parts of
@@ -30,6 +30,7 @@ from router import (
     Text,
     ToolCall,
     UnsupportedParameter,
+    Video,
 )
 
 Json = dict[str, Any]
@@ -104,6 +105,8 @@ def conversation(messages: Iterable[Message], *, old: bool) -> Json:
                     calls.pop(call.id, None)  # an id that comes up again is the later call's
                     calls[call.id] = call
                 contents.append({"role": "model", "parts": _model_parts(message, old=old)})
+    if not contents:  # the service refuses an empty list: what is left to say is the user's
+        return {"contents": [{"role": "user", "parts": system}]}
     instruction = {"systemInstruction": {"parts": system}} if system else {}
     return {"contents": contents, **instruction}
 
@@ -152,16 +155,16 @@ def _part(part: Part) -> Json:
     match part:
         case Text():
             return {"text": part.text}
-        case Image(url=str(url)):
+        case Image(url=str(url)) | Video(url=str(url)):
             return _held(url, part.media_type)
-        case Image():
+        case Image() | Video():
             return _inline(part.data or b"", part.media_type or _OCTETS)
         case Audio():
             return _inline(part.data, f"audio/{part.format}")
         case File(data=bytes(data)):
             return _inline(data, part.media_type or _media_type(part.name or "") or _OCTETS)
         case File():
-            return _held(part.id or "", part.media_type or _media_type(part.name or ""))
+            return _held(part.url or part.id or "", part.media_type or _media_type(part.name or ""))
 
 
 def _inline(data: bytes, media_type: str) -> Json:

@@ -48,8 +48,9 @@ from router.errors import (
 )
 from router.health import HealthRow
 from router.hookspecs import CallSummary, PluginContext, hookimpl
-from router.messages import Audio, File, Image, Message, Part, Text
+from router.messages import Message
 from router.parameters import FEATURE, TUNING, Kind, Parameter, Parameters
+from router.parts import Audio, File, Image, Part, Text, Video
 from router.policy import Policy
 from router.router import Router, Stream
 from router.routes import Route
@@ -173,6 +174,7 @@ __all__ = [
     "UnsupportedParameter",
     "UpstreamError",
     "Usage",
+    "Video",
     "Wait",
     "WireProvider",
     "decode_json",

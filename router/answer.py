@@ -20,10 +20,11 @@ from router.types import (
 class _Call:
     """A tool call that is still coming."""
 
-    __slots__ = ("arguments", "id", "name", "signature")
+    __slots__ = ("arguments", "custom", "id", "name", "signature")
 
     def __init__(self) -> None:
         self.signature: str | None = None
+        self.custom = False
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
@@ -34,6 +35,7 @@ class _Call:
             name=self.name,
             arguments="".join(self.arguments),
             signature=self.signature,
+            custom=self.custom,
         )
 
 
@@ -75,6 +77,7 @@ class _Choice:
             call.id = delta.id or call.id
             call.name = delta.name or call.name
             call.signature = delta.signature or call.signature
+            call.custom = delta.custom or call.custom
             call.arguments.append(delta.arguments)
         if chunk.reasoning_block is not None:
             self.blocks.append(chunk.reasoning_block)
@@ -225,7 +228,9 @@ class Answer:
 def _is_silent(chunk: Chunk) -> bool:
     """Whether a chunk without content tells the caller nothing at all."""
     return (
-        chunk.finish_reason is None
+        chunk.id is None
+        and chunk.model is None
+        and chunk.finish_reason is None
         and chunk.usage is None
         and chunk.reasoning_block is None
         and chunk.citation is None

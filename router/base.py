@@ -38,6 +38,7 @@ from router.slots import Slots
 from router.structured import parse, response_format_of
 from router.transport.settings import TransportSettings
 from router.types import Completion, Model, Target
+from router.values import plain
 
 Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
 ModelArgument: TypeAlias = str | Target | Sequence[str | Target]
@@ -290,7 +291,10 @@ class BaseRouter:
             answer_type=answer_type,
             stream=stream,
             policy=self.policy.with_changes(route.policy if route else None).with_changes(policy),
-            extras=Extras(body=extra_body, headers=_check_headers(extra_headers)),
+            extras=Extras(
+                body=None if extra_body is None else plain(extra_body, "extra_body"),
+                headers=_check_headers(extra_headers),
+            ),
         )
         self._catalog.check_names((*(call.policy.only or ()), *call.policy.never))
         targets = targets_of(route.ordered(self.state.draw) if route else model, self._catalog)

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from router.messages import Audio, File, Image, Message
+from router.messages import Message
 from router.parameters import SYNONYMS
+from router.parts import Audio, File, Image, Video
 from router.types import InputKind, Model, Usage
 
 MOST_BYTES_PER_TOKEN = 5.0
@@ -23,7 +24,9 @@ LEAST_BYTES_PER_TOKEN = 1.4
 
 _LIMITS = next(names for names in SYNONYMS if "max_tokens" in names)
 
-_KINDS: dict[type, InputKind] = {Image: "image", Audio: "audio", File: "file"}
+_KINDS: dict[type, InputKind] = {Image: "image", Audio: "audio", Video: "image", File: "file"}
+"""What a part asks a model to take. No catalogue tells reliably who takes films; whoever takes no
+pictures takes none."""
 
 
 class Demand(Struct, frozen=True, kw_only=True):

@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct, field
 
 from router.errors import BadRequest
+from router.parts import Part, Text, check_part, part_to_dict, shown
 from router.types import Reasoning, ToolCall
+from router.values import copied, plain, unsendable
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
-
-
-class Text(Struct, frozen=True, kw_only=True):
-    """A piece of text. `extra` keeps what the caller gave beside it (cache markers and such)."""
-
-    text: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Image(Struct, frozen=True, kw_only=True):
-    """A picture: a URL that the provider fetches, or its bytes with their media type."""
-
-    url: str | None = None
-    data: bytes | None = None
-    media_type: str | None = None
-    detail: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Audio(Struct, frozen=True, kw_only=True):
-    """Sound: its bytes and their format (`wav`, `mp3`)."""
-
-    data: bytes
-    format: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class File(Struct, frozen=True, kw_only=True):
-    """A document: its bytes with a media type, or the id of one that the provider holds."""
-
-    data: bytes | None = None
-    media_type: str | None = None
-    name: str | None = None
-    id: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-Part: TypeAlias = Text | Image | Audio | File
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -61,7 +22,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
     `reasoning` are the blocks that the model's provider wants back, `origin` says which provider
     that is (`None`: not known, sent to any). `extra` keeps the keys that have no name here, so
-    that an OpenAI-style dict comes back whole.
+    that an OpenAI-style dict comes back whole; those that are `None` say nothing, and go.
     """
 
     role: Role
@@ -94,22 +55,15 @@ class Message(Struct, frozen=True, kw_only=True):
         """The message as a dict of the OpenAI API, made anew at each call."""
         result: dict[str, Any] = {"role": self.role}
         if isinstance(self.content, str):
-            unsaid = not self.content and (self.tool_calls or self.extra.get("refusal"))
+            said = self.tool_calls or any(self.extra.get(name) for name in _SAID)
+            unsaid = not self.content and said
             result["content"] = None if unsaid else self.content
         else:
-            result["content"] = [_part_to_dict(part) for part in self.content]
+            result["content"] = [part_to_dict(part) for part in self.content]
         if self.name is not None:
             result["name"] = self.name
         if self.tool_calls:
-            result["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                    **({} if call.signature is None else {"signature": call.signature}),
-                }
-                for call in self.tool_calls
-            ]
+            result["tool_calls"] = [_call_to_dict(call) for call in self.tool_calls]
         if self.tool_call_id is not None:
             result["tool_call_id"] = self.tool_call_id
         if self.reasoning:
@@ -124,6 +78,9 @@ class Message(Struct, frozen=True, kw_only=True):
 def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
     """The messages as `Message`, from those or from dicts as in the OpenAI API.
 
+    What that API had before tool calls (`function_call`, the role `function`) becomes a tool call
+    and its result, and a refusal that is a part of the content the message's own.
+
     Raises:
         BadRequest: There is none, or one is not what it should be; says which and why.
     """
@@ -132,30 +89,12 @@ def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mes
             f"messages is a list of messages, not {type(messages).__name__}: "
             '[{"role": "user", "content": "..."}]'
         )
-    checked = tuple(_check_message(message, i) for i, message in enumerate(messages))
+    checked: list[Message] = []
+    for message in messages:
+        checked.append(_check_message(message, checked))
     if not checked:
         raise BadRequest("messages is empty: a call needs at least one message")
-    return checked
-
-
-MAX_NESTING = 100
-"""How deep the dicts and lists of a call may lie in each other: no schema comes near it, and
-Python's own limit, a thousand frames, is not reached by what walks through them."""
-
-
-def copied(value: Any, depth: int = 0) -> Any:
-    """The same, its dicts and lists made anew, however deep: a provider may change its copy.
-
-    Raises:
-        BadRequest: They lie deeper in each other than `MAX_NESTING`.
-    """
-    if depth > MAX_NESTING:
-        raise BadRequest(f"dicts and lists more than {MAX_NESTING} deep in each other")
-    if isinstance(value, dict):
-        return {key: copied(inner, depth + 1) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [copied(inner, depth + 1) for inner in value]
-    return value
+    return tuple(checked)
 
 
 _NAMED = frozenset(
@@ -170,40 +109,59 @@ _NAMED = frozenset(
     }
 )
 
+_SAID = ("refusal", "audio")
+"""What an assistant may have said in place of a content."""
 
-def _check_message(message: object, index: int) -> Message:
-    where = f"messages[{index}]"
-    if isinstance(message, Message):
-        _check_typed(message, where)
-        return message
-    if callable(dump := getattr(message, "model_dump", None)):  # of the openai client, or ours
-        message = dump(exclude_none=True)
-    if not isinstance(message, Mapping):
-        raise BadRequest(f"{where} is a dict or a Message, not {type(message).__name__}")
+
+def _check_message(given: object, before: Sequence[Message]) -> Message:
+    where = f"messages[{len(before)}]"
+    if isinstance(given, Message):
+        _check_typed(given, where)
+        return given
+    message = plain(given, where)
+    if not isinstance(message, dict):
+        raise BadRequest(f"{where} is a dict or a Message, not {type(given).__name__}")
+    _modernise(message, where, before)
     role = message.get("role")
     if role not in ROLES:
-        raise BadRequest(f"{where}: the role is one of {', '.join(ROLES)}, not {_shown(role)}")
-    calls = tuple(
-        _check_tool_call(call, f"{where}.tool_calls[{i}]")
-        for i, call in enumerate(_list_of(message, "tool_calls", where))
-    )
+        raise BadRequest(f"{where}: the role is one of {', '.join(ROLES)}, not {shown(role)}")
     return Message(
         role=role,
-        content=_check_content(message, calls, where),
+        content=_check_content(message, where),
         name=_optional_str(message, "name", where),
-        tool_calls=calls,
+        tool_calls=tuple(
+            _check_tool_call(call, f"{where}.tool_calls[{i}]")
+            for i, call in enumerate(_list_of(message, "tool_calls", where))
+        ),
         tool_call_id=_optional_str(message, "tool_call_id", where),
         reasoning=_check_reasoning(message, where),
         origin=_optional_str(message, "origin", where),
-        extra={key: value for key, value in message.items() if key not in _NAMED},
+        extra={k: v for k, v in message.items() if k not in _NAMED and v is not None},
     )
+
+
+def _modernise(message: dict[str, Any], where: str, before: Sequence[Message]) -> None:
+    """Say in the way of today what the OpenAI API has two ways for."""
+    if (called := message.pop("function_call", None)) is not None:
+        call = {"id": f"call_{len(before)}", "type": "function", "function": called}
+        message["tool_calls"] = [*_list_of(message, "tool_calls", where), call]
+    if message.get("role") == "function":
+        calls = [call for each in before for call in each.tool_calls]
+        named = [call.id for call in calls if call.name == message.get("name")]
+        if not named:
+            raise BadRequest(f"{where}: a function's result, and no function_call of its name yet")
+        result = {"role": "tool", "tool_call_id": named[-1], "content": message.get("content")}
+        message.update(result, content=result["content"] or "")
+    match message.get("content"):
+        case [{"type": "refusal", "refusal": str(refusal)}]:  # it stands alone, by that API
+            message.update(content=None, refusal=refusal)
 
 
 def _check_typed(message: Message, where: str) -> None:
     """A Struct does not check its types when it is made, so a typed message is checked here."""
     if message.role not in ROLES:
         raise BadRequest(
-            f"{where}: the role is one of {', '.join(ROLES)}, not {_shown(message.role)}"
+            f"{where}: the role is one of {', '.join(ROLES)}, not {shown(message.role)}"
         )
     if not isinstance(message.content, str | tuple):
         raise BadRequest(
@@ -211,56 +169,63 @@ def _check_typed(message: Message, where: str) -> None:
         )
     if not isinstance(message.content, str):
         for number, part in enumerate(message.content):
-            _check_typed_part(part, f"{where}.content[{number}]")
+            if not isinstance(part, Part):
+                raise BadRequest(f"{where}.content[{number}] is no part, but {_kind(part)}")
+            check_part(part, f"{where}.content[{number}]")
     if not all(isinstance(call, ToolCall) for call in message.tool_calls):
         raise BadRequest(f"{where}: tool_calls is a tuple of ToolCall")
     fields = {"name": message.name, "tool_call_id": message.tool_call_id}
     for key in fields:
         _optional_str(fields, key, where)
+    plain(message.extra, f"{where}.extra")
+    if (fault := unsendable(message)) is not None:
+        raise BadRequest(f"{where} holds {fault}")
 
 
-def _check_typed_part(part: object, where: str) -> Part:
-    match part:
-        case (
-            Text(text=str())
-            | Image(url=str())
-            | Image(data=bytes())
-            | Audio(data=bytes(), format=str())
-            | File(data=bytes())
-            | File(id=str())
-        ):
-            return part
-    raise BadRequest(f"{where} is no part, or one without what it is to hold: {_kind(part)}")
-
-
-def _check_content(
-    message: Mapping[str, Any], calls: tuple[ToolCall, ...], where: str
-) -> str | tuple[Part, ...]:
+def _check_content(message: Mapping[str, Any], where: str) -> str | tuple[Part, ...]:
     content = message.get("content")
     if isinstance(content, str):
         return content
+    if content is None and message["role"] == "assistant":  # it called, refused, or said nothing
+        return ""
     if content is None:
-        if calls or message.get("refusal"):
-            return ""
-        raise BadRequest(f"{where} has no content")
-    if isinstance(content, Mapping | bytes) or not isinstance(content, Iterable):
+        raise BadRequest(f'{where} has no content: give a str, or a list of parts ("" for none)')
+    if not isinstance(content, list):
         raise BadRequest(f"{where}: the content is a str or a list of parts, not {_kind(content)}")
     return tuple(
-        _check_part(part, f"{where}.content[{number}]") for number, part in enumerate(content)
+        check_part(part, f"{where}.content[{number}]") for number, part in enumerate(content)
     )
 
 
 def _check_tool_call(call: object, where: str) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
-    if isinstance(call, Mapping) and isinstance(function := call.get("function"), Mapping):
-        fields = {**function, "id": call.get("id"), "signature": call.get("signature")}
-        with contextlib.suppress(msgspec.ValidationError):
-            return msgspec.convert(fields, ToolCall)
-    raise BadRequest(
-        f"{where} is "
-        '{"id": str, "type": "function", "function": {"name": str, "arguments": str}}'
-    )
+    if not isinstance(call, Mapping):
+        raise BadRequest(f"{where} is a dict, not {_kind(call)}: {_CALL}")
+    named = {"id": call.get("id"), "signature": call.get("signature")}
+    try:
+        match call:
+            case {"custom": Mapping() as custom}:
+                fields = {"name": custom.get("name"), "arguments": custom.get("input")}
+                return msgspec.convert({**fields, **named, "custom": True}, ToolCall)
+            case {"function": Mapping() as function}:
+                return msgspec.convert({**function, **named}, ToolCall)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{where}: {error}; it is {_CALL}") from None
+    raise BadRequest(f'{where} has no dict "function" in it: it is {_CALL}')
+
+
+_CALL = '{"id": str, "type": "function", "function": {"name": str, "arguments": str}}'
+
+
+def _call_to_dict(call: ToolCall) -> dict[str, Any]:
+    if call.custom:
+        named = {"type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    else:
+        function = {"name": call.name, "arguments": call.arguments}
+        named = {"type": "function", "function": function}
+    signature = {} if call.signature is None else {"signature": call.signature}
+    return {"id": call.id, **named, **signature}
 
 
 def _check_reasoning(message: Mapping[str, Any], where: str) -> tuple[Reasoning, ...]:
@@ -270,85 +235,6 @@ def _check_reasoning(message: Mapping[str, Any], where: str) -> tuple[Reasoning,
         return msgspec.convert(given, tuple[Reasoning, ...], from_attributes=True)
     except msgspec.ValidationError as error:
         raise BadRequest(f"{where}.reasoning_blocks: {error}") from None
-
-
-def _check_part(part: object, where: str) -> Part:
-    if isinstance(part, Part):
-        return _check_typed_part(part, where)
-    if not isinstance(part, Mapping):
-        raise BadRequest(f"{where} is a dict with a type, or a typed part, not {_kind(part)}")
-    kind = part.get("type")
-    read = {"text": _text, "image_url": _image, "input_audio": _audio, "file": _file}.get(str(kind))
-    if read is None:
-        raise BadRequest(
-            f"{where}: the type is one of text, image_url, input_audio, file, not {_shown(kind)}"
-        )
-    extra = {key: value for key, value in part.items() if key not in ("type", kind)}
-    try:
-        return read(part[str(kind)], extra)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise BadRequest(f"{where} is no {kind} part: {type(error).__name__}") from None
-
-
-def _text(value: Any, extra: dict[str, Any]) -> Part:
-    if not isinstance(value, str):
-        raise TypeError
-    return Text(text=value, extra=extra)
-
-
-def _image(value: Any, extra: dict[str, Any]) -> Part:
-    url, detail = value["url"], value.get("detail")
-    if not url.startswith("data:"):
-        return Image(url=url, detail=detail, extra=extra)
-    media_type, data = _data_url(url)
-    return Image(data=data, media_type=media_type, detail=detail, extra=extra)
-
-
-def _audio(value: Any, extra: dict[str, Any]) -> Part:
-    data = base64.b64decode(value["data"], validate=True)
-    return Audio(data=data, format=value["format"], extra=extra)
-
-
-def _file(value: Any, extra: dict[str, Any]) -> Part:
-    if "file_data" not in value:
-        return File(id=value["file_id"], name=value.get("filename"), extra=extra)
-    media_type, data = _data_url(value["file_data"])
-    return File(data=data, media_type=media_type, name=value.get("filename"), extra=extra)
-
-
-def _data_url(url: str) -> tuple[str, bytes]:
-    head, _, data = url.removeprefix("data:").partition(",")
-    media_type, _, encoding = head.partition(";")
-    if encoding != "base64":
-        raise ValueError
-    return media_type, base64.b64decode(data, validate=True)
-
-
-def _part_to_dict(part: Part) -> dict[str, Any]:
-    match part:
-        case Text():
-            return {"type": "text", "text": part.text, **copied(part.extra)}
-        case Image():
-            image = {"url": part.url or to_data_url(part.data or b"", part.media_type)}
-            detail = {} if part.detail is None else {"detail": part.detail}
-            return {"type": "image_url", "image_url": {**image, **detail}, **copied(part.extra)}
-        case Audio():
-            audio = {"data": base64.b64encode(part.data).decode(), "format": part.format}
-            return {"type": "input_audio", "input_audio": audio, **copied(part.extra)}
-        case File():
-            file = {} if part.name is None else {"filename": part.name}
-            if part.data is None:
-                file["file_id"] = part.id or ""
-            else:
-                file["file_data"] = to_data_url(part.data, part.media_type)
-            return {"type": "file", "file": file, **copied(part.extra)}
-
-
-def to_data_url(data: bytes, media_type: str | None) -> str:
-    """The bytes as a `data:` URL."""
-    return (
-        f"data:{media_type or 'application/octet-stream'};base64,{base64.b64encode(data).decode()}"
-    )
 
 
 def _list_of(message: Mapping[str, Any], key: str, where: str) -> list[Any] | tuple[Any, ...]:
@@ -369,8 +255,3 @@ def _optional_str(message: Mapping[str, Any], key: str, where: str) -> str | Non
 
 def _kind(value: object) -> str:
     return type(value).__name__
-
-
-def _shown(value: object) -> str:
-    """A wrong role or type, cut short, since it may hold what was meant as content."""
-    return repr(value)[:40] if isinstance(value, str) else _kind(value)

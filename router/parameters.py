@@ -13,7 +13,6 @@ import contextlib
 import difflib
 import enum
 import inspect
-import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +24,7 @@ from msgspec import Struct
 
 from router.errors import PluginError
 from router.messages import Message
+from router.values import unsendable
 
 LEADING = ("model", "messages", "stream")
 RESERVED = ("policy", "extra_body", "extra_headers")
@@ -95,13 +95,16 @@ class Parameter(Struct, frozen=True, kw_only=True):
         The reason names the value's type and what was expected, never the value.
         """
         try:
-            if not _finite(value):
-                return f"{self.name} holds a number that is not finite, which no wire can carry"
+            if (fault := unsendable(value)) is not None:
+                return f"{self.name} holds {fault}"
             msgspec.convert(value, self.type)
         except msgspec.ValidationError as error:
-            told = str(error)
             # msgspec shows the value where it expects one of several, and nowhere else.
+            told, _, place = str(error).partition(" - at `")
             why = "" if told.startswith("Invalid enum value") else f" ({told})"
+            if place:
+                inside = place.replace("`", "").replace("$", self.name)
+                return f"{self.name} is wrong inside, at {inside}{why}"
             return f"{self.name} expects {self.expected}, not {type(value).__name__}{why}"
         except (TypeError, NotImplementedError):
             return self._check_class(value)
@@ -351,15 +354,6 @@ def _choices(hint: Any) -> list[str]:
     if get_origin(hint) in (Union, types.UnionType):
         return [choice for part in get_args(hint) for choice in _choices(part)]
     return []
-
-
-def _finite(value: Any) -> bool:
-    """Whether every number in a value is one that JSON has a form for."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
-    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
 
 
 def _type_name(hint: Any) -> str:

@@ -82,17 +82,21 @@ class Citation(Struct, frozen=True, kw_only=True):
 class ToolCall(Struct, frozen=True, kw_only=True):
     """A call that the model asks for; `arguments` is the JSON text exactly as it came.
 
-    `signature` is a provider's seal that has to be sent back to it, and to nobody else.
+    `signature` is a provider's seal that has to be sent back to it, and to nobody else. Of a
+    `custom` tool, which takes free text, `arguments` is that text.
     """
 
     id: str
     name: str
     arguments: str
     signature: str | None = None
+    custom: bool = False
 
     @property
     def parse_error(self) -> str | None:
-        """Why `arguments` is not a JSON object, or `None` when it is one."""
+        """Why `arguments` is not a JSON object, or `None` when it is one or need not be."""
+        if self.custom:
+            return None
         try:
             msgspec.json.decode(self.arguments.encode(), type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -112,13 +116,14 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 
 
 class ToolCallDelta(Struct, frozen=True, kw_only=True):
-    """A piece of a tool call; pieces of one `index` belong together."""
+    """A piece of a tool call; pieces of one `index` belong together, the first says `custom`."""
 
     index: int = 0
     id: str | None = None
     name: str | None = None
     arguments: str = ""
     signature: str | None = None
+    custom: bool = False
 
 
 class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -327,10 +327,12 @@ def _allows(schema: dict[str, Any], value: Any) -> bool:
         ("max_tokens", 0, "max_tokens expects int (ge=1), not int"),
         ("max_tokens", 1.5, "max_tokens expects int (ge=1), not float"),
         ("stop", 5, "stop expects str | list, not int"),
-        ("stop", [1], "stop expects str | list, not list"),
+        ("stop", [1], "stop is wrong inside, at stop[0] (Expected `str`, got `int`)"),
         ("effort", "medium", "effort expects str (one of low, high), not str"),
         ("tools", "f", "tools expects list, not str"),
+        ("tools", ["f"], "tools is wrong inside, at tools[0] (Expected `object`, got `str`)"),
         ("tools", [{"x": float("nan")}], "tools holds a number that is not finite"),
+        ("tools", [{"x": "\ud800"}], "tools holds half of a character"),
         ("anything", {"bias": {"50256": float("-inf")}}, "anything holds a number that is not"),
     ],
 )

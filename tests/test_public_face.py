@@ -89,6 +89,7 @@ FACE = [
     "UnsupportedParameter",
     "UpstreamError",
     "Usage",
+    "Video",
     "Wait",
     "WireProvider",
     "decode_json",

@@ -85,9 +85,11 @@ def test_body_without_instructions_has_no_system():
     assert "system" not in sent({"role": "system", "content": ""}, user("Hello"))
 
 
-def test_instructions_alone_are_no_turn():
+def test_instructions_alone_are_the_users_turn():
+    """The service refuses an empty list of messages."""
     body = sent({"role": "system", "content": "Be brief."})
-    assert (body["system"], body["messages"]) == ([text("Be brief.")], [])
+    assert body["messages"] == [{"role": "user", "content": [text("Be brief.")]}]
+    assert "system" not in body
 
 
 def test_messages_of_one_role_are_one_turn():
@@ -183,7 +185,7 @@ def file(data=None, media_type=None, **fields):
             {"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}},
         ),
         (
-            file(file_id="http://example.org/a.pdf"),
+            {"type": "file", "file": {"file_data": "http://example.org/a.pdf"}},
             {"type": "document", "source": {"type": "url", "url": "http://example.org/a.pdf"}},
         ),
     ],
@@ -205,6 +207,7 @@ def test_file_that_the_service_holds_asks_for_the_beta_that_knows_it():
     ("part", "match"),
     [
         ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, "no audio"),
+        ({"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}}, "no video"),
         (file(b"PK", "application/zip"), "application/zip"),
     ],
 )

@@ -15,6 +15,7 @@ from router import (
     Text,
     ToolCall,
     UnsupportedParameter,
+    Video,
 )
 
 ANSWER = b'{"id":"1","message":{"role":"assistant","content":[]},"finish_reason":"COMPLETE"}'
@@ -151,7 +152,8 @@ def test_pictures_go_out_by_address_or_as_data():
 def test_parts_that_the_wire_has_not_are_refused_before_anything_is_sent():
     sound = Message(role="user", content=(Audio(data=b"x", format="wav"),))
     paper = Message(role="user", content=(File(data=b"x", media_type="application/pdf"),))
-    for message, word in ((sound, "audio"), (paper, "documents")):
+    film = Message(role="user", content=(Video(url="https://example.org/a.mp4"),))
+    for message, word in ((sound, "audio"), (paper, "documents"), (film, "video")):
         error = refusal(message)
         assert type(error) is UnsupportedParameter
         assert word in error.message

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.gemini_requests import MADE, UNSEALED, conversation, is_old, settings
-from router import Audio, BadRequest, File, Image, Message, Text, ToolCall, UnsupportedParameter
+from router import (
+    Audio,
+    BadRequest,
+    File,
+    Image,
+    Message,
+    Text,
+    ToolCall,
+    UnsupportedParameter,
+    Video,
+)
 from router.messages import check_messages
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.5-flash"
@@ -58,6 +68,14 @@ def test_turns_are_the_users_and_the_models():
 
 
 @emulated("gemini", "system prompts")
+def test_system_messages_alone_are_the_users_turn():
+    """The service refuses an empty list of contents."""
+    assert body_of({"role": "system", "content": "Be brief."}) == {
+        "contents": [{"role": "user", "parts": [{"text": "Be brief."}]}]
+    }
+
+
+@emulated("gemini", "system prompts")
 def test_system_messages_stand_beside_the_conversation_wherever_they_stood():
     brief = {"role": "system", "content": "Be brief."}
     kind = {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]}
@@ -91,6 +109,18 @@ PARTS = [
     (
         Audio(data=b"wav", format="wav"),
         {"inlineData": {"mimeType": "audio/wav", "data": base64.b64encode(b"wav").decode()}},
+    ),
+    (
+        Video(data=b"mp4", media_type="video/mp4"),
+        {"inlineData": {"mimeType": "video/mp4", "data": "bXA0"}},
+    ),
+    (
+        Video(url="https://www.youtube.com/watch?v=x"),
+        {"fileData": {"fileUri": "https://www.youtube.com/watch?v=x"}},
+    ),
+    (
+        File(url="https://example.org/a.pdf"),
+        {"fileData": {"fileUri": "https://example.org/a.pdf", "mimeType": "application/pdf"}},
     ),
     (
         File(data=b"pdf", media_type="application/pdf", name="a.pdf"),
