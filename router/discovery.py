@@ -29,7 +29,7 @@ class PluginInfo(Struct, kw_only=True):
         distribution, version: What it was installed from; `None` when registered by hand.
         value: What its entry point names, `package.module:object`.
         providers: The names of the providers that it registered.
-        reason: Why it failed or is blocked.
+        reason: Why it failed or is blocked; of one that is loaded, which of its names is not its.
         hook_errors: How often one of its hooks raised.
     """
 
@@ -52,6 +52,14 @@ class PluginInfo(Struct, kw_only=True):
     def claims(self, name: str) -> bool:
         """Whether the name is its own or that of one of its providers."""
         return self.status != "blocked" and (name == self.name or name in self.providers)
+
+    def owns(self, name: str) -> bool:
+        """Whether a provider of the name can only be its own.
+
+        What is installed owns the name of its entry point, which is known before anything is
+        loaded; what an application registers owns all the names that it brings.
+        """
+        return self.claims(name) and (name == self.name or self.distribution is None)
 
 
 class Selection(Struct, frozen=True, kw_only=True):

@@ -192,6 +192,8 @@ def _plugins(router: Router) -> Iterator[Finding]:
             yield Finding("broken", "plugins", f"{info.origin} failed: {info.reason}")
         elif info.status == "blocked":
             yield Finding("note", "plugins", f"{info.origin} is blocked: {info.reason}")
+        elif info.reason is not None:
+            yield Finding("broken", "plugins", f"{info.origin}: {info.reason}")
         else:
             yield Finding("ok", "plugins", info.origin)
 

@@ -61,8 +61,9 @@ def register_providers(context: PluginContext) -> Iterable[Provider]:
     """Bring the plugin's providers.
 
     Called once, when the plugin is loaded: on the first call to a target of its name, or when
-    all plugins are needed. All results of all plugins are used; a name that two claim is an
-    error for both. When it raises, the plugin counts as failed and none of its providers exists.
+    all plugins are needed. All results of all plugins are used. A provider of another plugin's
+    name makes this one fail; one that others bring as well is nobody's. When it raises, the
+    plugin counts as failed and none of its providers exists.
     """
     raise NotImplementedError
 

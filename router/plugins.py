@@ -98,30 +98,33 @@ class PluginHost:
     def get(self, name: str) -> Registered | None:
         """The provider of a name, or `None` if there is none.
 
-        Loads the plugin of that name alone; all of them, where none has it.
+        Loads the plugin of that name alone; all of them, where none has it, since whoever brings
+        it may not be the only one.
 
         Raises:
             PluginError: The plugin is broken or blocked, or two plugins claim the name.
         """
         registered = self._providers.get(name)
-        if registered is None:
-            self.load(name)
-            self.knows(name)
+        if registered is None or not registered.plugin.owns(name):
+            if any(info.name == name for info in self._infos):
+                self.load(name)
+            else:
+                self.load_all()
             registered = self._providers.get(name)
-        if registered is not None and registered.plugin.status == "loaded":
-            return registered  # two that claim a name would both have failed
+        if registered is not None:
+            return registered
         claiming = [info for info in self._infos if info.claims(name)]
         if len(claiming) > 1:
             raise PluginError(conflict(name, claiming))
         for info in claiming or (info for info in self._infos if info.name == name):
             if info.status in ("failed", "blocked"):
                 raise PluginError(f"the plugin {info.origin} is {info.status}: {info.reason}")
-        return registered
+        return None
 
     def all(self) -> list[Registered]:
         """Every provider whose plugin is in order, loading all plugins."""
         self.load_all()
-        return [each for each in self._providers.values() if each.plugin.status == "loaded"]
+        return list(self._providers.values())
 
     # -- loading
 
@@ -279,16 +282,29 @@ class PluginHost:
         return registered
 
     def _admit(self, info: PluginInfo, registered: list[Registered]) -> None:
-        """Let an accepted plugin serve; where it claims a name of another, both fail."""
+        """Let an accepted plugin serve, where its names are its own.
+
+        It fails by a name that another owns. One that others bring as well is nobody's. So who
+        answers to a name never depends on what was loaded first.
+        """
         info.status = "loaded"
+        self._accepted += registered
+        claims = {
+            each.name: [other for other in self._infos if other.claims(each.name)]
+            for each in registered
+        }
+        for name, claiming in claims.items():
+            if any(other.owns(name) for other in claiming if other is not info):
+                self._fail(info, conflict(name, claiming))
+                return
         for each in registered:
-            self._accepted.append(each)
-            self._providers[each.name] = each
-        for name in info.providers:
-            claiming = [other for other in self._infos if other.claims(name)]
-            if len(claiming) > 1:
-                for other in claiming:
-                    self._fail(other, conflict(name, claiming))
+            if info.owns(each.name) or len(claims[each.name]) == 1:
+                self._providers[each.name] = each
+                continue
+            self._providers.pop(each.name, None)
+            for other in claims[each.name]:
+                other.reason = conflict(each.name, claims[each.name])
+                self._report(other)
 
     def _check_free(self, name: str, replaced: list[PluginInfo]) -> None:
         """Refuse a name that a plugin has which is not about to be replaced."""

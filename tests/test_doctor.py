@@ -230,7 +230,7 @@ def test_plugins_are_told_with_their_reasons(yard: Yard, monkeypatch: pytest.Mon
     assert [(status, detail.partition(claimed)[0]) for status, detail in told] == [
         ("note", "empty (pluggable-router 1.0) is blocked: on the block list"),
         ("broken", "jolly (pirates 1.0) failed: "),
-        ("broken", "laden (pluggable-router 1.0) failed: "),
+        ("ok", "laden (pluggable-router 1.0)"),
         ("note", "mutinous (pluggable-router 1.0) is blocked: not on the allow list"),
         ("broken", "wrecked (pluggable-router 1.0) failed: the module nonesuch is not installed"),
     ]

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import re
 import subprocess
 import sys
 import textwrap
@@ -558,8 +559,8 @@ def test_one_distribution_twice_on_the_path_is_one(acme, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("first", ["acme", "bundle"])
-def test_provider_name_from_two_plugins_fails_both_whichever_is_loaded_first(acme, first, caplog):
-    """The one that was loaded first served, until the other one was loaded."""
+def test_provider_of_another_plugins_name_fails_whichever_is_loaded_first(acme, first, caplog):
+    """The plugin of that name served until the other one was loaded, and neither did after it."""
     install(
         acme,
         "bundle-plugin",
@@ -567,26 +568,67 @@ def test_provider_name_from_two_plugins_fails_both_whichever_is_loaded_first(acm
         modules={"bundle": BUNDLE.format(names=["else", "acme"])},
         plugins={"bundle": "bundle"},
     )
+    claim = "the name 'acme' is claimed by acme (acme-plugin 1.2) and by bundle (bundle-plugin 5)"
     with Router() as r, caplog.at_level(logging.WARNING, "router"):
         if first == "acme":
             assert ask(r, "acme/model") == "acme says hello"
-        with pytest.raises(PluginError):
-            r.parameters("bundle")
-        for name in ("acme", "else", "bundle"):
-            with pytest.raises(PluginError) as caught:
+        for name in ("bundle", "else"):
+            with pytest.raises(PluginError, match=re.escape(claim)):
                 r.models(name)
-            assert "acme (acme-plugin 1.2)" in str(caught.value)
-            assert "bundle (bundle-plugin 5)" in str(caught.value)
+        assert ask(r, "acme/model") == "acme says hello"
         r.providers()
-        assert first == "acme" or "acme" not in sys.modules
         infos = of(r, "acme-plugin", "bundle-plugin")
-        assert {info.status for info in infos.values()} == {"failed"}
-        assert {record.router["distribution"] for record in caplog.records} == {
-            "acme-plugin",
-            "bundle-plugin",
+        assert {name: info.status for name, info in infos.items()} == {
+            "acme": "loaded",
+            "bundle": "failed",
         }
+        assert [record.router["reason"] for record in caplog.records] == [claim]
     with pytest.raises(PluginLoadError, match="claimed by"):
         Router(strict=True, allow=["acme", "bundle"])
+
+
+@pytest.fixture
+def rivals(site):
+    """Two plugins that bring a provider of one name, which is neither's own."""
+    for name in ("first", "second"):
+        install(
+            site,
+            f"{name}-plugin",
+            modules={name: BUNDLE.format(names=[name, "shared"])},
+            plugins={name: name},
+        )
+    origins = "first (first-plugin 1.0) and by second (second-plugin 1.0)"
+    return f"the name 'shared' is claimed by {origins}"
+
+
+@pytest.mark.parametrize("loaded", ["first", "second"])
+def test_provider_that_two_plugins_bring_is_nobodys_whichever_is_loaded_first(
+    rivals, loaded, caplog
+):
+    """The one that was loaded first served it, silently, until the other one was loaded."""
+    with Router(allow=["first", "second"]) as r, caplog.at_level(logging.WARNING, "router"):
+        assert ask(r, f"{loaded}/model") == loaded
+        with pytest.raises(PluginError) as caught:
+            r.create_completion("shared/model", USER)
+        assert str(caught.value) == f"shared/model: {rivals}"
+        assert [provider.name for provider in r.providers()] == [
+            loaded,
+            *({"first", "second"} - {loaded}),
+        ]
+        assert ask(r, "second/model") == "second"
+        assert {info.reason for info in r.plugins if info.status == "loaded"} == {rivals}
+        assert [record.router["reason"] for record in caplog.records] == [rivals, rivals]
+    with pytest.raises(PluginLoadError, match="claimed by"):
+        Router(strict=True, allow=["first", "second"])
+
+
+def test_provider_that_an_application_registers_keeps_its_name(rivals):
+    """What was loaded later took the name from it, and kept it from both."""
+    with Router([ScriptedProvider("shared", ["mine"])], allow=["first", "second"]) as r:
+        r.providers()
+        assert ask(r, "shared/model") == "mine"
+        statuses = {info.name: info.status for info in r.plugins if info.distribution is not None}
+        assert statuses.items() >= {"first": "failed", "second": "failed"}.items()
 
 
 @pytest.mark.parametrize(
