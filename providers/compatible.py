@@ -28,6 +28,7 @@ from .openai_dialects import (
     ids_of_nine_characters,
     logprobs_as_number,
     no_effort_as_reasoning,
+    no_files_by_url,
     no_names,
     reasoning_of_calls,
     schema_as_guide,
@@ -72,7 +73,8 @@ azure = Row(
     path="/openai/deployments/{model}/chat/completions",
     query={"api-version": "2024-10-21"},
     key_header="api-key",
-    dialect=(system_for_developer,),  # a system's message is the developer's, its guide says
+    # A system's message is the developer's, its guide says.
+    dialect=(system_for_developer, no_files_by_url),
 )
 
 # inference-docs.cerebras.ai, OpenAI compatibility: what is missing is refused with a 400.

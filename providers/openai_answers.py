@@ -320,7 +320,13 @@ class ToolCalls:
         self._named(number, call)
         # 37 characters with a UUID: OpenAI takes 40.
         id_ = call.id or f"call_{self._new_id().replace('-', '')}"
-        return ToolCallDelta(index=number, id=id_, name=call.name, arguments=call.arguments)
+        return ToolCallDelta(
+            index=number,
+            id=id_,
+            name=call.name,
+            arguments=call.arguments,
+            custom=call.custom is not None,
+        )
 
     def _own_number(self, call: Call, index: int) -> int:
         number = self._numbers.setdefault(index, index)

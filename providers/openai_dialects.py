@@ -159,6 +159,19 @@ def reasoning_of_calls(body: Body) -> None:
             message.setdefault("reasoning_content", "")
 
 
+def no_files_by_url(body: Body) -> None:
+    """A file goes out as its data, or as its id: the service fetches none.
+
+    Raises:
+        UnsupportedParameter: There is one by its URL.
+    """
+    contents = (message.get("content") for message in body["messages"])
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    files = (part["file"] for part in parts if part.get("type") == "file")
+    if any(file.get("file_data", "").startswith(("https://", "http://")) for file in files):
+        raise UnsupportedParameter("takes files as data, not by their URL")
+
+
 def no_names(body: Body) -> None:
     """Messages of users and assistants have no name; one is refused."""
     for message in body["messages"]:

@@ -9,18 +9,37 @@ from .openai_reasoning import ReasoningPlace, put_back
 
 _CACHE_MARKER = "cache_control"
 
+_TOLD = ("reasoning_content", "reasoning")
+"""What services call the text of their reasoning, in an answer and where they want it back."""
+
 
 def sent_message(message: Mapping[str, Any], place: ReasoningPlace | None) -> dict[str, Any]:
-    """A message as it goes out: no word of whose it was, the reasoning where it is wanted."""
+    """A message as it goes out: no word of whose it was, the reasoning where it is wanted.
+
+    An answer that the caller gives back may have what other services refuse: empty annotations,
+    and the reasoning under another service's name.
+    """
     sent = dict(message)
     sent.pop("origin", None)
+    if not sent.get("annotations"):
+        sent.pop("annotations", None)
     if "tool_calls" in sent:
         sent["tool_calls"] = [
             {name: value for name, value in call.items() if name != "signature"}
             for call in sent["tool_calls"]
         ]
-    put_back(sent, sent.pop("reasoning_blocks", ()), place)
+    blocks, told = sent.pop("reasoning_blocks", ()), _told(sent, place)
+    put_back(sent, blocks or ([{"text": told}] if told else []), place)
     return sent
+
+
+def _told(sent: dict[str, Any], place: ReasoningPlace | None) -> Any:
+    """Take out the reasoning that the caller gave under another name than the service's."""
+    if place == "reasoning_details":  # gateways, which take it by each of its names
+        return None
+    sent.pop("reasoning_details", None)
+    given = [sent.pop(name, None) for name in _TOLD if name != place]
+    return next(filter(None, given), None)
 
 
 def drop_cache_markers(body: dict[str, Any]) -> None:

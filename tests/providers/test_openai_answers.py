@@ -376,7 +376,7 @@ ANSWERS = {
     "custom tool without input": (
         [delta(tool_calls=[{"index": 0, "id": "c", "custom": {"name": "sum", "input": ""}}])],
         message(tool_calls=[{"id": "c", "custom": {"name": "sum", "input": ""}}]),
-        {"tool_calls": (ToolCall(id="c", name="sum", arguments=""),)},
+        {"tool_calls": (ToolCall(id="c", name="sum", arguments="", custom=True),)},
     ),
     "custom tool": (
         [
@@ -384,7 +384,7 @@ ANSWERS = {
             delta(tool_calls=[{"index": 0, "custom": {"input": " 4"}}]),
         ],
         message(tool_calls=[{"id": "c", "custom": {"name": "sum", "input": "4 + 4"}}]),
-        {"tool_calls": (ToolCall(id="c", name="sum", arguments="4 + 4"),)},
+        {"tool_calls": (ToolCall(id="c", name="sum", arguments="4 + 4", custom=True),)},
     ),
 }
 

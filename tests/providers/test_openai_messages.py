@@ -1,10 +1,13 @@
 """Messages as they go out: without what is the router's own."""
 
-from emulators.chat import Played, chunk, delta, sse
+import json
+
+import pytest
+from emulators.chat import Played, chunk, delta, message, sse
 
 from providers import compatible
 from providers.openai import Row, openai
-from router import Message, Reasoning, ToolCall
+from router import Message, Reasoning, ToolCall, UnsupportedParameter
 
 TURN = [
     {"role": "user", "content": "What time is it?"},
@@ -63,3 +66,60 @@ def test_what_has_no_name_here_goes_along():
     row = Row(name="here", base_url="", url_variable="HERE_BASE_URL", key_variables=())
     messages = [{"role": "assistant", "content": "Once", "prefix": True}]
     assert sent(row, messages)["messages"] == messages
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "reasoning_details"])
+def test_reasoning_of_another_name_goes_where_the_service_wants_it(name):
+    """An answer's own dict, given back, was refused: Groq, Cerebras and Mistral know no
+    `reasoning_content`, and OpenAI none of them."""
+    told = [{"type": "reasoning.text", "text": "Hm."}] if name == "reasoning_details" else "Hm."
+    message = {"role": "assistant", "content": "Noon.", name: told}
+    plain = {"role": "assistant", "content": "Noon."}
+    for row, wanted in (
+        (openai, plain),
+        (compatible.groq, {**plain, "reasoning": "Hm."}),
+        (compatible.deepseek, {**plain, "reasoning_content": "Hm."}),
+        (compatible.openrouter, message),
+    ):
+        is_lost = name == "reasoning_details" and row is not compatible.openrouter
+        assert sent(row, [message])["messages"] == [plain if is_lost else wanted]
+
+
+def test_reasoning_of_another_name_is_a_part_for_mistral():
+    message = {"role": "assistant", "content": "Noon.", "reasoning_content": "Hm."}
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    assert sent(compatible.mistral, [message])["messages"] == [
+        {"role": "assistant", "content": [thinking, {"type": "text", "text": "Noon."}]}
+    ]
+
+
+def test_annotations_that_are_none_are_not_sent():
+    """Every answer of OpenAI's has them, and Groq refuses a message with them."""
+    message = {"role": "assistant", "content": "Noon.", "annotations": []}
+    assert "annotations" not in sent(compatible.groq, [message])["messages"][0]
+    told = {**message, "annotations": [{"type": "file"}]}  # OpenRouter wants those of a file back
+    assert sent(compatible.openrouter, [told])["messages"] == [told]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_call_of_a_custom_tool_goes_back_as_it_came(stream):
+    """It went back as a call of a function, whose arguments were no JSON."""
+    custom = {"id": "call_1", "type": "custom", "custom": {"name": "sum", "input": "4 + 4"}}
+    body = sse(chunk(delta(tool_calls=[{"index": 0, **custom}])), chunk(delta("tool_calls")))
+    if not stream:
+        body = json.dumps(chunk(message("tool_calls", tool_calls=[custom]))).encode()
+    provider = openai(base_url="http://127.0.0.1:9", key="a-key")
+    answer = Played(provider, body, stream=stream).completion.to_message().to_dict()
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "8"}
+    assert sent(openai, [answer, result])["messages"][0]["tool_calls"] == [custom]
+
+
+@pytest.mark.parametrize("row", [openai, compatible.azure])
+def test_file_by_its_url_is_not_sent_to_those_who_fetch_none(row):
+    """Another target may: OpenRouter has it as the file's data."""
+    file = {"type": "file", "file": {"file_data": "https://example.org/a.pdf"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "Sum it up."}, file]}]
+    provider = row(base_url="http://127.0.0.1:9", key="a-key")
+    with pytest.raises(UnsupportedParameter, match="not by their URL"):
+        next(provider.create_completion("some-model", messages, False))
+    assert sent(compatible.openrouter, messages)["messages"] == messages
