@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -22,7 +22,7 @@ from router import (
 from .bodies import read_answer
 from .gemini_answers import Reader
 from .gemini_errors import Problem
-from .gemini_requests import conversation, is_old, settings
+from .gemini_requests import conversation, is_old, settings, thinks
 from .openai_parameters import (
     Logprobs,
     MaxTokens,
@@ -74,6 +74,9 @@ def _model(id_: str, *without: str) -> Model:
 # What they ignore or refuse, by Google's page of the model.
 _FIXED_SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
 
+
+THINKING = ("reasoning_effort", "include_thoughts")
+"""What only models that think take."""
 
 MOST_LISTED = 1000
 """The longest page of the list of models that the service gives."""
@@ -172,6 +175,14 @@ class Gemini(ServiceProvider):
             stream=stream,
         )
         yield from self._answered(request, self._read)
+
+    def unfit(
+        self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """How to think, where the model does not."""
+        if thinks(model):
+            return {}
+        return {name: "with this model" for name in THINKING if name in arguments}
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service serves, and return them.

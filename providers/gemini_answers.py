@@ -3,7 +3,9 @@
 A stream is a row of whole answers, each with the parts that are new. What decides:
 
 - The terminal marker is a candidate's `finishReason`, or the `blockReason` of a refused prompt.
-  Models before Gemini 2 give it with every reply of a stream, so it is told when the stream ends.
+  Models before Gemini 2 and some proxies give one with every reply of a stream, or with empty ones
+  before the text. So it is told at once only where a reply without it has brought something, and
+  else when the stream ends.
 - A part with `thought` is reasoning. A `thoughtSignature` seals the part that it stands at: at a
   call it is the call's, anywhere else it becomes a reasoning block with its place in the text.
 - Usage comes with every reply of a stream, and grows.
@@ -167,7 +169,7 @@ class Reader:
 
     @property
     def is_finished(self) -> bool:
-        """Whether each choice that was begun has its finish reason."""
+        """Whether each choice that was begun has its finish reason, and nothing behind it."""
         choices = self._choices.values()
         return bool(choices) and all(choice.finish_reason for choice in choices)
 
@@ -206,6 +208,9 @@ class Reader:
         pieces = self._pieces(reply)
         if any(candidate.finish_reason for candidate in reply.candidates or ()):
             pieces.append(Chunk(raw=event.json()))
+            pieces += [
+                p for choice in self._choices.values() if choice.is_sure for p in choice.finish()
+            ]
         return pieces or (ALIVE,)
 
     def end(self) -> None:
@@ -218,7 +223,7 @@ class Reader:
             raise ProtocolError("a body that is no stream of events")
 
     def finish(self) -> list[Piece]:
-        """What stands at the end of each choice that has one: citations, and the finish reason."""
+        """What stands at the end of each choice that has one, where it has not been told yet."""
         return [piece for choice in self._choices.values() for piece in choice.finish()]
 
     def _pieces(self, reply: Reply) -> list[Piece]:
@@ -254,7 +259,8 @@ class ChoiceReader:
     """Reads one of the answers.
 
     Attributes:
-        finish_reason: The wire's word, when it has come.
+        finish_reason: The wire's word, when it has come, and nothing behind it.
+        is_sure: Whether it is the last word: not all that this server sends has one.
     """
 
     def __init__(self, index: int, new_id: Callable[[], str]) -> None:
@@ -263,7 +269,10 @@ class ChoiceReader:
         self._length = 0
         self._calls = Calls(new_id)
         self._sources = Sources()
+        self._told = False
+        self._is_going_on = False
         self.finish_reason: str | None = None
+        self.is_sure = False
 
     def pieces(self, candidate: Candidate) -> list[Piece]:
         """What a reply brings of this answer."""
@@ -274,14 +283,18 @@ class ChoiceReader:
             entries = candidate.logprobs_result.entries()
             pieces.append(Chunk(logprobs=entries, index=self._index))
         self._sources.add(candidate.grounding_metadata, candidate.citation_metadata)
-        self.finish_reason = candidate.finish_reason or self.finish_reason
+        if candidate.finish_reason:
+            self.finish_reason, self.is_sure = candidate.finish_reason, self._is_going_on
+        elif pieces:
+            self.finish_reason, self._is_going_on = None, True
         return pieces
 
     def finish(self) -> list[Piece]:
-        """The end of the answer, if it has come."""
+        """The end of the answer, citations and all, if it has come; told once."""
         index, reason = self._index, self.finish_reason
-        if reason is None:
+        if reason is None or self._told:
             return []
+        self._told = True
         pieces: list[Piece] = [Chunk(tool_call=d, index=index) for d in self._calls.end()]
         citations = self._sources.citations("".join(self._text))
         pieces += [Chunk(citation=citation, index=index) for citation in citations]

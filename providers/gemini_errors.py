@@ -16,6 +16,7 @@ from msgspec import Struct
 from router import (
     AuthError,
     ContextOverflow,
+    ModelNotFound,
     PayloadTooLarge,
     PermissionDenied,
     QuotaExhausted,
@@ -55,6 +56,7 @@ MESSAGE_ERRORS: dict[str, type[RouterError]] = {
     "api key was reported as leaked": AuthError,  # with a 403
     "input token count": ContextOverflow,  # "... exceeds the maximum number of tokens allowed"
     "request payload size exceeds": PayloadTooLarge,
+    "unexpected model name format": ModelNotFound,  # with a 400: a name with a space, say
 }
 """How the service says what it has no reason for."""
 

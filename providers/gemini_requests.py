@@ -70,6 +70,7 @@ ABOVE_HIGH = ("xhigh", "max")
 """Efforts that Gemini does not tell from `high`."""
 
 _OLD = re.compile(r"gemini-[12]\b")
+_THOUGHTLESS = re.compile(r"gemini-(1|2\.0)\b|gemma-[1-3]\b")
 _MINIMAL = re.compile(r"gemini-3(\.[0-6])?-flash|-flash-lite")  # by Google's pages of the models
 _OCTETS = "application/octet-stream"
 
@@ -77,6 +78,11 @@ _OCTETS = "application/octet-stream"
 def is_old(model: str) -> bool:
     """Whether the model is older than Gemini 3, which brought levels of thinking and hard seals."""
     return _OLD.search(model) is not None
+
+
+def thinks(model: str) -> bool:
+    """Whether the model can be told how to think: those before Gemini 2.5 refuse to be."""
+    return _THOUGHTLESS.search(model) is None
 
 
 def conversation(messages: Iterable[Message], *, old: bool) -> Json:

@@ -357,6 +357,15 @@ def test_stream_that_is_cut_behind_its_finish_reason_is_whole(caller):
     assert (completion.text, completion.finish_reason) == ("Hello!", "stop")
 
 
+def test_model_that_does_not_think_is_not_asked_to(caller):
+    """The effort was a budget, which Gemini 2.0 refuses: that ended the call."""
+    with Service(WHOLE) as service:
+        tunings = {"reasoning_effort": "low", "include_thoughts": True}
+        result = caller([service.provider], "gemini/gemini-2.0-flash-001", **tunings)
+    assert "generationConfig" not in service.requests[0].json()
+    assert result.trace.attempts[0].dropped == ("reasoning_effort", "include_thoughts")
+
+
 def test_rate_limit_is_waited_for_as_long_as_the_service_says(caller):
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "80ms"}
     with Service(failure(429, "RESOURCE_EXHAUSTED", info), WHOLE) as service:

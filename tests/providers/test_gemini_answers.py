@@ -16,6 +16,7 @@ from router import (
     Chunk,
     Citation,
     ContentFiltered,
+    HttpResponse,
     Message,
     ProtocolError,
     Reasoning,
@@ -114,6 +115,51 @@ def test_stream_does_not_depend_on_how_its_bytes_are_split(body, cuts):
 
 def test_stream_may_come_byte_by_byte():
     assert played([FULL[i : i + 1] for i in range(len(FULL))]).pieces == played(FULL).pieces
+
+
+def ending(*replies):
+    """The finish reason that is told before the stream has ended, if one is."""
+    steps = Gemini(key="k").create_completion("m", list(QUESTION), True)
+    next(steps)
+    response = HttpResponse(200, {}, streamed=True)
+    assert steps.send(response) is response
+    step, reasons = steps.send(events(*replies)), []
+    while step is not response:
+        reasons += [step.finish_reason] if isinstance(step, Chunk) else []
+        step = next(steps)
+    return next(filter(None, reasons), None)
+
+
+def test_finish_is_told_at_once_where_the_server_does_not_end_every_reply():
+    """It was told when the stream ended: a server that did not close it was waited for."""
+    assert ending(HELLO, THERE, STOP) == "stop"
+    assert ending(HELLO, ONE) == "stop"
+    assert ending(reply(called("sun")), STOP) == "tool_calls"
+    assert ending(reply(text("Hm.", thought=True)), STOP) == "stop"
+
+
+def test_finish_is_told_late_where_it_may_not_be_the_last():
+    each = reply(text("Hello"), finish="STOP")
+    assert ending(each, each) is None
+    assert ending(ONE) is None
+    assert ending(STOP, STOP, ONE) is None
+
+
+def test_finish_reason_before_the_text_is_none():
+    """Some proxies put one at empty replies: a stream that was cut behind it seemed whole."""
+    early = reply(finish="STOP")
+    cut = played(events(early, early, HELLO))
+    assert cut.completion.finish_reason is None
+    completion = played(events(early, early, HELLO, THERE, STOP)).completion
+    assert (completion.text, completion.finish_reason) == ("Hello there", "stop")
+
+
+def test_sources_that_come_with_the_finish_are_told_before_it():
+    found = {"groundingMetadata": {"groundingChunks": [{"web": {"uri": "http://sea.test"}}]}}
+    body = events(HELLO, reply(text(" there"), finish="STOP", **found), {"usageMetadata": USAGE})
+    (citation,) = played(body).completion.choices[0].citations
+    assert citation.url == "http://sea.test"
+    assert played(body).completion.usage == Usage(input_tokens=12, output_tokens=6)
 
 
 def test_text_comes_as_str_as_soon_as_it_is_there():

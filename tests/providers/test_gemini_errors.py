@@ -105,6 +105,12 @@ ERRORS = [
         "BILLING_DISABLED",
     ),
     (said("NOT_FOUND", "models/x is not found"), ModelNotFound, "NOT_FOUND"),
+    # It was the call's own fault, and went nowhere else.
+    (
+        said("INVALID_ARGUMENT", "* GenerateContentRequest.model: unexpected model name format\n"),
+        ModelNotFound,
+        "INVALID_ARGUMENT",
+    ),
     (said("RESOURCE_EXHAUSTED"), RateLimited, "RESOURCE_EXHAUSTED"),
     (said("RESOURCE_EXHAUSTED", "No.", A_MINUTE), RateLimited, "RESOURCE_EXHAUSTED"),
     (said("RESOURCE_EXHAUSTED", "No.", A_DAY), QuotaExhausted, "RESOURCE_EXHAUSTED"),

@@ -8,6 +8,7 @@ from features import emulated
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.gemini import Gemini
 from providers.gemini_requests import MADE, UNSEALED, conversation, is_old, settings
 from router import (
     Audio,
@@ -382,6 +383,27 @@ def test_least_effort_is_a_level_that_the_model_has(model, level):
     """Flash since 3.7 was asked for `MINIMAL`, and refused the request."""
     config = settings(model, {"reasoning_effort": "none"})["generationConfig"]
     assert config == {"thinkingConfig": {"thinkingLevel": level}}
+
+
+@pytest.mark.parametrize(
+    ("model", "thinks"),
+    [
+        ("gemini-1.5-pro", False),
+        ("gemini-2.0-flash-001", False),
+        ("models/gemini-2.0-flash", False),
+        ("gemma-3-27b-it", False),
+        ("gemini-2.5-flash-lite", True),
+        ("gemini-3.5-flash", True),
+        ("gemini-20-flash", True),
+        ("gemini-flash-latest", True),
+        ("gemma-4-31b-it", True),
+        ("tunedModels/mine", True),
+    ],
+)
+def test_models_before_the_thinking_ones_are_told_apart(model, thinks):
+    given = {"reasoning_effort": "low", "include_thoughts": False, "seed": 1}
+    asked = {} if thinks else {"reasoning_effort", "include_thoughts"}
+    assert Gemini(key="k").unfit(model, (), given).keys() == set(asked)
 
 
 @pytest.mark.parametrize(
