@@ -21,6 +21,7 @@ from router.errors import BadRequest, ConfigError, RouterError
 from router.events import CLOSE_FAILED, Log
 from router.exchange import Extras
 from router.explain import Explanation, explain
+from router.headers import check_added
 from router.health import Health, HealthRow
 from router.job import Job, State
 from router.journal import Journal
@@ -279,6 +280,7 @@ class BaseRouter:
         for name, extra in {"extra_body": extra_body, "extra_headers": extra_headers}.items():
             if not isinstance(extra, Mapping | None):
                 raise BadRequest(f"{name} is a mapping, not {type(extra).__name__}")
+        check_added(extra_headers or {})
         route = self._routes.get(model) if isinstance(model, str) else None
         given = {name: value for name, value in parameters.items() if value is not None}
         answer_type = None
@@ -293,7 +295,7 @@ class BaseRouter:
             policy=self.policy.with_changes(route.policy if route else None).with_changes(policy),
             extras=Extras(
                 body=None if extra_body is None else plain(extra_body, "extra_body"),
-                headers=_check_headers(extra_headers),
+                headers=extra_headers,
             ),
         )
         self._catalog.check_names((*(call.policy.only or ()), *call.policy.never))
@@ -328,11 +330,3 @@ class BaseRouter:
             self._log.warning(
                 CLOSE_FAILED, provider=registered.name, error_type=type(error).__name__
             )
-
-
-def _check_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    for name, value in (headers or {}).items():
-        line = f"{name}{value}"
-        if not (isinstance(value, str) and line.isprintable() and line.isascii()):
-            raise BadRequest(f"extra_headers: {name[:40]!r} is no header that can be sent")
-    return headers

@@ -1,4 +1,4 @@
-"""What a response's headers say of the request: its id, and when to come back."""
+"""Headers: what a response's say of the request, and which ones a caller may add to it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from router.errors import BadRequest
+
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "apim-request-id")
 MAX_RETRY_AFTER = 86_400.0
 """A day, in seconds: what asks for more is taken as that."""
@@ -15,12 +17,47 @@ MAX_RETRY_AFTER = 86_400.0
 MAX_REQUEST_ID = 200
 """Characters of a request's id that are kept: it stands in logs."""
 
+TRANSPORTS_OWN = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that say where a message ends, whom it is for and what becomes of the connection (RFC
+9110, 7.6.1 and 8.6; RFC 9112, 6): with another value, the next request may be read as part of this
+one, or never be answered."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _EPOCH = 1e9
 """From here on a number is seconds since the epoch (2001), below it seconds from now."""
 
 _NUMBER = re.compile(r"\d+(?:\.\d*)?(?:e\d+)?", re.ASCII | re.IGNORECASE)
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
+
+
+def check_added(headers: Mapping[str, str]) -> None:
+    """Check the headers that a caller adds to a request.
+
+    Raises:
+        BadRequest: One cannot be sent, or is the transport's own. The message has its name alone.
+    """
+    for name, value in headers.items():
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise BadRequest("extra_headers: a name in it is none that a header can have")
+        if not (isinstance(value, str) and value.isprintable() and value.isascii()):
+            raise BadRequest(f"extra_headers: {name[:40]!r} is no header that can be sent")
+        if name.lower() in TRANSPORTS_OWN:
+            raise BadRequest(f"extra_headers: {name!r} is the transport's own, not a caller's")
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

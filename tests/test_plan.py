@@ -362,6 +362,22 @@ def test_header_that_cannot_be_sent_is_refused(r, value):
         plan(r, "wire/m", extra_headers={"X-A": value})
 
 
+@pytest.mark.parametrize("name", ["", "a: b", "a b", "a\r\nb", "é", 5, None, b"a"])
+def test_header_whose_name_is_none_is_refused(r, name):
+    with pytest.raises(BadRequest, match="extra_headers: a name in it is none"):
+        plan(r, "wire/m", extra_headers={name: "1"})
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Transfer-Encoding", "CONNECTION", "TE", "Expect", "Upgrade"]
+)
+def test_header_that_is_the_transports_own_is_refused(r, name):
+    """One made the server wait for a body that never came, or read the next request as it."""
+    with pytest.raises(BadRequest, match=f"extra_headers: '{name}' is the transport's") as caught:
+        plan(r, "wire/m", extra_headers={"X-A": "1", name: "4711"})
+    assert "4711" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["extra_body", "extra_headers"])
 def test_extras_that_are_no_mapping_are_the_callers_mistake(r, name):
     # One was a bare AttributeError, the other was blamed on the plugin.
