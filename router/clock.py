@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 
@@ -16,9 +17,9 @@ class Clock:
         """Seconds since the epoch, for what servers write in dates."""
         return time.time()
 
-    def sleep(self, seconds: float) -> None:
-        """Wait in this thread."""
-        time.sleep(seconds)
+    def sleep(self, seconds: float, woken: threading.Event) -> None:
+        """Wait in this thread, until the event is set at the latest: another thread may do so."""
+        woken.wait(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
         """Wait in this task."""

@@ -25,6 +25,7 @@ class Limit:
     Attributes:
         until: The instant; the transports read it at every wait.
         deadline: That of the whole call, or `None`.
+        total: The latest instant that `until` can be.
         cancelled: Whether nobody wants the attempt any more.
     """
 
@@ -33,10 +34,10 @@ class Limit:
         "_first_token",
         "_idle",
         "_phase",
-        "_total",
         "_watches_idle",
         "cancelled",
         "deadline",
+        "total",
         "until",
     )
 
@@ -48,9 +49,9 @@ class Limit:
         self._first_token = policy.first_token
         self._idle = policy.idle
         total = now + policy.total
-        self._total = total if deadline is None else min(total, deadline)
+        self.total = total if deadline is None else min(total, deadline)
         self._phase: Phase = "total"
-        self.until = self._total
+        self.until = self.total
         self._watches_idle = idle
         self.cancelled = False
         if first_token:
@@ -89,7 +90,7 @@ class Limit:
             )
         if connecting:
             return Timeout(f"no connection within {self._connect:g} s", phase="connect")
-        phase = "total" if now >= self._total else self._phase
+        phase = "total" if now >= self.total else self._phase
         match phase:
             case "first_token":
                 message = f"no content within {self._first_token:g} s"
@@ -100,7 +101,7 @@ class Limit:
         return Timeout(message, phase=phase)
 
     def _set(self, until: float, phase: Phase) -> None:
-        self.until = min(until, self._total)
+        self.until = min(until, self.total)
         self._phase = phase
         if self.cancelled:  # perhaps by another thread, since the line above
             self.until = -math.inf

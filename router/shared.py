@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
 from router.contract import Shared
 from router.limit import Limit
+from router.slots import Slots
+from router.waits import Waits
 
 
 class SharedStore:
@@ -19,8 +20,7 @@ class SharedStore:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._turns = Slots()
         self._values: dict[tuple[str, str], tuple[float, Any]] = {}
 
     def fresh(self, key: tuple[str, str]) -> tuple[Any] | None:
@@ -39,6 +39,7 @@ class SharedStore:
         step: Shared,
         drive: Callable[[Generator[Any, Any, Any]], Any],
         limit: Limit,
+        waits: Waits,
     ) -> Any:
         """The value of a step: the kept one, or what its exchange brings now.
 
@@ -46,13 +47,16 @@ class SharedStore:
         fails, the next of them tries.
 
         Raises:
-            RouterError: The exchange failed, or the limit ran out in the wait.
+            RouterError: The exchange failed, or the limit ran out or the call was cancelled in
+                the wait.
         """
         key = (provider, step.key)
-        with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
-        if not lock.acquire(timeout=max(0.0, limit.until - self._clock())):
-            raise limit.error(self._clock())
+        turn = f"{provider}/{step.key}"
+        while not self._turns.take(turn, 1):
+            now = self._clock()
+            if now >= limit.until:
+                raise limit.error(now)
+            waits.for_slot(self._turns, turn, 1, limit.until - now)
         try:
             if (kept := self.fresh(key)) is not None:
                 return kept[0]
@@ -60,4 +64,4 @@ class SharedStore:
             self.keep(key, step, value)
             return value
         finally:
-            lock.release()
+            self._turns.release(turn)

@@ -44,10 +44,14 @@ class VirtualClock(Clock):
         with self._lock:
             self._now += seconds
 
-    def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        self.advance(seconds)
+    def sleep(self, seconds: float, woken: threading.Event) -> None:
+        if not woken.is_set():
+            self._pass(seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        self.sleep(seconds)
+        self._pass(seconds)
         await asyncio.sleep(0)
+
+    def _pass(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.advance(seconds)

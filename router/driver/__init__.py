@@ -1,0 +1,1 @@
+"""What carries out the routing of a call: in the caller's thread, and in a task."""
