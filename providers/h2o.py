@@ -18,19 +18,19 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from providers.h2o_stream import TGI_ERRORS, Answer, read
+from providers.h2o_direct import Wire
+from providers.h2o_refusals import SESSION_LOST, TERMS, check
+from providers.h2o_stream import Answer, read
 from router import (
     FEATURE,
     TUNING,
     Bearer,
-    Chunk,
     Cleanup,
     ConfigError,
     Exchange,
@@ -38,7 +38,6 @@ from router import (
     HttpResponse,
     Message,
     Model,
-    ModelNotFound,
     PermissionDenied,
     ProtocolError,
     RouterError,
@@ -47,14 +46,12 @@ from router import (
     UnsupportedParameter,
     UpstreamError,
     WireProvider,
-    error_for_status,
 )
 from router.messages import check_messages
 from router.parameters import read_signature
-from router.secret import header_value
 
 if TYPE_CHECKING:
-    import requests
+    pass
 
 BASE_URL = "https://gpt-gm.h2o.ai"
 """Where the models were served until October 2023. Nothing answers there any more."""
@@ -68,28 +65,38 @@ WIRE_IDS = {
 }
 
 Dialect = Literal["chat-ui", "tgi"]
-StopText = Annotated[str, Meta(min_length=1)]
 
-WELCOME = "You need to accept the welcome modal first"
-NOT_FOUND = "Conversation not found"
-SESSION_LOST = "session_lost"
-TERMS = "terms"
+# -- what a call takes; a default of None is not sent
+
+Temperature = Annotated[
+    float, TUNING, Meta(ge=0, description="0 takes the likeliest token each time")
+]
+Truncate = Annotated[
+    int, TUNING, Meta(ge=1, description="the last tokens of the prompt that are kept")
+]
+MaxNewTokens = Annotated[int, FEATURE, Meta(ge=1, description="the longest answer, in tokens")]
+DoSample = Annotated[bool, TUNING, Meta(description="draw tokens instead of taking the likeliest")]
+RepetitionPenalty = Annotated[
+    float, TUNING, Meta(gt=0, description="1 is none, above it repetition gets rarer")
+]
+ReturnFullText = Annotated[
+    bool,
+    FEATURE,
+    Meta(description="put the prompt before TGI's generated_text, never before tokens"),
+]
+TopP = Annotated[
+    float | None, TUNING, Meta(gt=0, le=1, description="the share of likely tokens kept")
+]
+TopK = Annotated[int | None, TUNING, Meta(ge=1, description="how many likely tokens are kept")]
+Seed = Annotated[int | None, TUNING, Meta(ge=0, description="makes drawing repeatable")]
+StopText = Annotated[str, Meta(min_length=1)]
+Stop = Annotated[
+    StopText | Annotated[list[StopText], Meta(max_length=4)] | None,
+    FEATURE,
+    Meta(description="up to four strings that end the answer and are left out of it"),
+]
 
 Asking: TypeAlias = Generator[Any, Any, HttpResponse]
-
-
-class Nested(Struct):
-    """The inner part of a SvelteKit form action's refusal."""
-
-    message: str = ""
-
-
-class Refusal(Struct):
-    """The body of a refusal, in any of its shapes."""
-
-    message: str = ""
-    error: str | Nested = ""
-    error_type: str | None = None
 
 
 class Consent(Struct):
@@ -200,40 +207,16 @@ class H2o(WireProvider):
         messages: list[Message],
         stream: bool,
         *,
-        temperature: Annotated[
-            float, TUNING, Meta(ge=0, description="0 takes the likeliest token each time")
-        ] = 0.4,
-        truncate: Annotated[
-            int, TUNING, Meta(ge=1, description="the last tokens of the prompt that are kept")
-        ] = 2048,
-        max_new_tokens: Annotated[
-            int, FEATURE, Meta(ge=1, description="the longest answer, in tokens")
-        ] = 1024,
-        do_sample: Annotated[
-            bool, TUNING, Meta(description="draw tokens instead of taking the likeliest")
-        ] = True,
-        repetition_penalty: Annotated[
-            float, TUNING, Meta(gt=0, description="1 is none, above it repetition gets rarer")
-        ] = 1.2,
-        return_full_text: Annotated[
-            bool,
-            FEATURE,
-            Meta(description="put the prompt before TGI's generated_text, never before tokens"),
-        ] = False,
-        top_p: Annotated[
-            float | None, TUNING, Meta(gt=0, le=1, description="the share of likely tokens kept")
-        ] = None,
-        top_k: Annotated[
-            int | None, TUNING, Meta(ge=1, description="how many likely tokens are kept")
-        ] = None,
-        seed: Annotated[
-            int | None, TUNING, Meta(ge=0, description="makes drawing repeatable")
-        ] = None,
-        stop: Annotated[
-            StopText | Annotated[list[StopText], Meta(max_length=4)] | None,
-            FEATURE,
-            Meta(description="up to four strings that end the answer and are left out of it"),
-        ] = None,
+        temperature: Temperature = 0.4,
+        truncate: Truncate = 2048,
+        max_new_tokens: MaxNewTokens = 1024,
+        do_sample: DoSample = True,
+        repetition_penalty: RepetitionPenalty = 1.2,
+        return_full_text: ReturnFullText = False,
+        top_p: TopP = None,
+        top_k: TopK = None,
+        seed: Seed = None,
+        stop: Stop = None,
     ) -> Exchange:
         """Yield the steps of one exchange and the pieces of its answer.
 
@@ -264,7 +247,7 @@ class H2o(WireProvider):
         }
         if self._dialect == "tgi":
             response = yield self._request("POST", "/generate_stream", json=body, stream=True)
-            _check(response)
+            check(response)
         else:
             response = yield from self._converse(WIRE_IDS.get(model, model), body)
         yield from read(response, Answer(inputs, stops, max_new_tokens))
@@ -299,12 +282,12 @@ class H2o(WireProvider):
         response = yield from self._ask(
             session, "POST", "/conversation", json={"model": model}, auxiliary=True
         )
-        _check(response, unknown)
+        check(response, unknown)
         path = f"/conversation/{_conversation_id(response)}"
         if self._delete_after:
             yield Cleanup(lambda: self._request("DELETE", path, session, auxiliary=True))
         response = yield from self._ask(session, "POST", path, json=body, stream=True)
-        _check(response, "(most likely what serves the model does not answer)")
+        check(response, "(most likely what serves the model does not answer)")
         return response
 
     def _accept(self, session: Session, model: str, hint: str) -> Generator[Any, Any, None]:
@@ -330,7 +313,7 @@ class H2o(WireProvider):
             )
         if response.status in (302, 303):
             return
-        _check(response, hint)
+        check(response, hint)
         if response.body.strip() and response.json(Consent).type not in ("redirect", "success"):
             raise ProtocolError(f"the terms were not accepted: {response.excerpt}")
 
@@ -419,68 +402,7 @@ def _conversation_id(response: HttpResponse) -> str:
     return identifier
 
 
-def _check(response: HttpResponse, hint: str = "") -> None:
-    """Raise for a response that is no answer.
-
-    Args:
-        response: What a request brought.
-        hint: What an internal error most likely means: chat-ui says nothing of what it refuses.
-
-    Raises:
-        RouterError: By TGI's own word where there is one, else by status and chat-ui's message.
-    """
-    if response.status >= 300:
-        raise _refusal(response, hint)
-    if response.content_type == "text/html":
-        raise ProtocolError(
-            "a page came in place of the answer: a proxy blocks the way, or wants a login",
-            possibly_billed=False,
-        )
-
-
-def _refusal(response: HttpResponse, hint: str) -> RouterError:
-    status = response.status
-    said, kind = _complaint(response)
-    if kind is not None:
-        return TGI_ERRORS.get(kind, UpstreamError)(said, status=status, code=kind)
-    match status, said:
-        case 405, _ if said == WELCOME:
-            message = "the terms were not accepted: set accept_terms, or cookie_name if it differs"
-            return PermissionDenied(message, status=status, code=TERMS)
-        case 404, _ if said == NOT_FOUND:
-            message = "the server has lost the session or the conversation"
-            return UpstreamError(message, status=status, code=SESSION_LOST)
-        case 403, _ if "referer" in said:
-            message = f"{said}: set referer to a page of the server's own address"
-            return PermissionDenied(message, status=status, code="referer")
-        case ((404 | 405), _):
-            message = f"{said}: base_url is not that of such a server"
-            return ProtocolError(message, status=status, possibly_billed=False)
-        case 410, _:
-            return ModelNotFound(said, status=status)
-        case 500, _:
-            said = f"{said} {hint}".rstrip()
-    return error_for_status(status, said)
-
-
-def _complaint(response: HttpResponse) -> tuple[str, str | None]:
-    """What a refusal says, in any of its shapes, and TGI's word for it if there is one."""
-    said, kind = "", None
-    if response.content_type == "text/html":
-        title = re.search(r"<title>([^<]*)", response.body.decode("utf-8", "replace"))
-        said = title[1].strip() if title else ""
-        return f"a page: {said}" if said else "a page", None
-    with suppress(ProtocolError):
-        refusal: Refusal = response.json(Refusal)
-        nested = refusal.error.message if isinstance(refusal.error, Nested) else refusal.error
-        said, kind = refusal.message or nested, refusal.error_type
-    return said or response.excerpt or f"the server answered {response.status}", kind
-
-
 # -- direct use
-
-TIMEOUT = (5.0, 60.0)
-"""Seconds for a connection, and for each read: the router's own defaults."""
 
 params = str(read_signature(H2o().create_completion, "providers.h2o"))
 """What the provider takes, on one line."""
@@ -517,7 +439,7 @@ def _create_completion(
     """
     from requests.exceptions import HTTPError, RequestException
 
-    wire = _Wire()
+    wire = Wire()
     try:
         provider = H2o(base_url=base_url)
         ids = [response_id or provider.new_id(), id or provider.new_id()]
@@ -532,75 +454,3 @@ def _create_completion(
         raise kind(error.message, response=wire.response) from error
     finally:
         wire.close()
-
-
-class _Wire:
-    """Runs one exchange over requests, which raises its own exceptions."""
-
-    def __init__(self) -> None:
-        import requests
-
-        self.response: requests.Response | None = None
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._body: Iterator[bytes] = iter(())
-        self._cleanups: list[Callable[[], HttpRequest | None]] = []
-
-    def run(self, exchange: Exchange) -> Iterator[str]:
-        from requests.exceptions import ChunkedEncodingError
-
-        finished = False
-        result: Any = None
-        while True:
-            try:
-                step = exchange.send(result)
-            except StopIteration:
-                break
-            result = None
-            match step:
-                case str():
-                    yield step
-                case Chunk():
-                    finished = finished or step.finish_reason is not None
-                case Cleanup():
-                    self._cleanups.append(step.function)
-                case HttpRequest():
-                    result = self._send(step)
-                case HttpResponse():
-                    result = next(self._body, b"")
-        if not finished:
-            raise ChunkedEncodingError("the answer ended before its last event")
-
-    def close(self) -> None:
-        """Delete what is to be deleted, as well as possible, and let go of the connections."""
-        from requests.exceptions import RequestException
-
-        with self._session:
-            if self.response is not None:
-                self.response.close()
-            for function in self._cleanups:
-                request = function()
-                with suppress(RequestException):
-                    if request is not None:
-                        self._send(request)
-
-    def _send(self, request: HttpRequest) -> HttpResponse:
-        response = self._session.request(
-            request.method,
-            request.url,
-            headers={name: header_value(value) for name, value in request.headers.items()},
-            json=request.json,
-            data=request.form,
-            stream=True,
-            timeout=TIMEOUT,
-            allow_redirects=False,
-        )
-        self.response = response
-        # requests joins the values of one name by commas, which cookies hold as well.
-        raw: Any = response.raw.headers
-        headers = {name.lower(): "\n".join(raw.getlist(name)) for name in raw}
-        if not request.stream or response.status_code >= 400:
-            return HttpResponse(response.status_code, headers, response.content)
-        # A read of another size than a chunk's waits until it is full.
-        self._body = response.iter_content(None if response.raw.chunked else 1)
-        return HttpResponse(response.status_code, headers, streamed=True)

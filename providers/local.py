@@ -50,6 +50,49 @@ itself until something stops it: this does after some five seconds on two cores.
 MAX_REPETITIONS = 1000
 """The greatest count in a schema. llama.cpp's grammars end at 2000, which nesting halves."""
 
+# -- what a call takes; what is not given is as the weights or llama.cpp say
+
+MaxTokens = Annotated[int, FEATURE, Meta(ge=1, description="Tokens of the answer, at most")]
+Stop = Annotated[
+    str | list[str] | None, FEATURE, Meta(description="Texts before which the answer ends")
+]
+ResponseFormat = Annotated[
+    dict[str, Any] | None,
+    FEATURE,
+    Meta(description="As in the OpenAI API: text, json_object or json_schema"),
+]
+Temperature = Annotated[
+    float | None, TUNING, Meta(ge=0, le=2, description="0 takes the likeliest token")
+]
+TopP = Annotated[
+    float | None, TUNING, Meta(gt=0, le=1, description="Only the likeliest, up to this sum")
+]
+TopK = Annotated[
+    int | None, TUNING, Meta(ge=0, description="Only so many of the likeliest; 0 for all")
+]
+MinP = Annotated[
+    float | None,
+    TUNING,
+    Meta(ge=0, le=1, description="Only what is this likely, as a share of the likeliest"),
+]
+Seed = Annotated[
+    int | None,
+    TUNING,
+    Meta(ge=0, le=2**32 - 2, description="The same one draws the same tokens"),
+]
+RepeatPenalty = Annotated[
+    float | None, TUNING, Meta(gt=0, le=10, description="Over 1: fewer repetitions")
+]
+PresencePenalty = Annotated[
+    float | None, TUNING, Meta(ge=-2, le=2, description="Off what has occurred")
+]
+FrequencyPenalty = Annotated[
+    float | None, TUNING, Meta(ge=-2, le=2, description="Off each time that it occurred")
+]
+
+UNTOLD = frozenset({"self", "model", "messages", "stream"})
+"""The arguments of a call that do not go to llama.cpp as they are."""
+
 COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
 
 
@@ -189,45 +232,17 @@ class Local(Provider):
         messages: list[Any],
         stream: bool,
         *,
-        max_tokens: Annotated[
-            int, FEATURE, Meta(ge=1, description="Tokens of the answer, at most")
-        ] = MAX_TOKENS,
-        stop: Annotated[
-            str | list[str] | None, FEATURE, Meta(description="Texts before which the answer ends")
-        ] = None,
-        response_format: Annotated[
-            dict[str, Any] | None,
-            FEATURE,
-            Meta(description="As in the OpenAI API: text, json_object or json_schema"),
-        ] = None,
-        temperature: Annotated[
-            float | None, TUNING, Meta(ge=0, le=2, description="0 takes the likeliest token")
-        ] = None,
-        top_p: Annotated[
-            float | None, TUNING, Meta(gt=0, le=1, description="Only the likeliest, up to this sum")
-        ] = None,
-        top_k: Annotated[
-            int | None, TUNING, Meta(ge=0, description="Only so many of the likeliest; 0 for all")
-        ] = None,
-        min_p: Annotated[
-            float | None,
-            TUNING,
-            Meta(ge=0, le=1, description="Only what is this likely, as a share of the likeliest"),
-        ] = None,
-        seed: Annotated[
-            int | None,
-            TUNING,
-            Meta(ge=0, le=2**32 - 2, description="The same one draws the same tokens"),
-        ] = None,
-        repeat_penalty: Annotated[
-            float | None, TUNING, Meta(gt=0, le=10, description="Over 1: fewer repetitions")
-        ] = None,
-        presence_penalty: Annotated[
-            float | None, TUNING, Meta(ge=-2, le=2, description="Off what has occurred")
-        ] = None,
-        frequency_penalty: Annotated[
-            float | None, TUNING, Meta(ge=-2, le=2, description="Off each time that it occurred")
-        ] = None,
+        max_tokens: MaxTokens = MAX_TOKENS,
+        stop: Stop = None,
+        response_format: ResponseFormat = None,
+        temperature: Temperature = None,
+        top_p: TopP = None,
+        top_k: TopK = None,
+        min_p: MinP = None,
+        seed: Seed = None,
+        repeat_penalty: RepeatPenalty = None,
+        presence_penalty: PresencePenalty = None,
+        frequency_penalty: FrequencyPenalty = None,
     ) -> Generator[Chunk, None, None]:
         """Yield the answer as it is computed. What is not given is as the weights or llama.cpp say.
 
@@ -243,27 +258,16 @@ class Local(Provider):
             UnsupportedParameter: The schema asks for what llama.cpp's grammars cannot hold to.
             UpstreamError: The weights cannot be loaded, or llama.cpp failed.
         """
+        # The signature alone lists what can be given.
+        arguments = {name: value for name, value in locals().items() if name not in UNTOLD}
         if response_format is not None:
             check_format(response_format)
-        given = {
-            "stop": stop,
-            "response_format": response_format,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "min_p": min_p,
-            "seed": seed,
-            "repeat_penalty": repeat_penalty,
-            "presence_penalty": presence_penalty,
-            "frequency_penalty": frequency_penalty,
-        }
         body = {
+            **{name: value for name, value in arguments.items() if value is not None},
             "messages": [known_role(message) for message in messages],
-            "max_tokens": max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,  # else no call back comes while the prompt is read
-            **{name: value for name, value in given.items() if value is not None},
         }
         engine = self._engine(self._path(model))
         yield from answer(engine, msgspec.json.encode(body))
