@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.cohere import Cohere
-from router import AuthError, RouterError, Usage
+from router import (
+    AuthError,
+    BadRequest,
+    ContextOverflow,
+    ModelNotFound,
+    RateLimited,
+    RouterError,
+    Usage,
+)
 
 from .harness import Meaning, Recording, value_of
 
@@ -93,9 +101,15 @@ def differences(recording: Recording) -> Mapping[str, str]:
 
 
 def meaning(recording: Recording) -> Meaning | type[RouterError]:
-    if recording.status == 401:
-        return AuthError
+    if recording.status >= 400:
+        return _error(recording)
     return _streamed(recording.events()) if recording.streaming else _whole(recording.json())
+
+
+def _error(recording: Recording) -> type[RouterError]:
+    if recording.status == 400:
+        return ContextOverflow if b"too many tokens" in recording.body else BadRequest
+    return {401: AuthError, 404: ModelNotFound, 429: RateLimited}[recording.status]
 
 
 def _whole(answer: dict[str, Any]) -> Meaning:
@@ -141,15 +155,16 @@ def _streamed(events: list[dict[str, Any]]) -> Meaning:
 
 
 def _called(function: dict[str, str]) -> tuple[str, Any]:
-    """Name and arguments; a call without arguments has an empty text for them."""
-    return function["name"], value_of(function["arguments"] or "{}")
+    """Name and arguments; a call without arguments has an empty text for them, or `null`."""
+    return function["name"], value_of(function["arguments"] or "{}") or {}
 
 
 def _sources(citations: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(
-        source.get("tool_output", source.get("document", {})).get("url") or source["id"]
+        found.get("url") or found.get("title") or source["id"]
         for citation in citations
         for source in citation["sources"]
+        for found in [source.get("tool_output", source.get("document", {}))]
     )
 
 

@@ -77,7 +77,10 @@ PARAMETERS = {
 }
 
 FINISHES = {"STOP": "stop", "MAX_TOKENS": "length"}
-FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
+FILTERED = (
+    *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"),
+    "MODEL_ARMOR",
+)
 
 ERRORS: dict[int, type[RouterError]] = {
     400: BadRequest,
@@ -113,8 +116,10 @@ def neutral(body: Json, recording: Recording) -> tuple[list[Any], Json]:
     parameters = _parameters(body.pop("generationConfig", {}))
     if "tools" in body:
         parameters["tools"] = [tool for each in body.pop("tools") for tool in _tools(each)]
-    if "toolConfig" in body:
-        parameters["tool_choice"] = _choice(body.pop("toolConfig")["functionCallingConfig"])
+    config = body.get("toolConfig", {}).get("functionCallingConfig", {})
+    if (choice := _choice(config)) is not None:
+        parameters["tool_choice"] = choice
+        del body["toolConfig"]
     if body:
         parameters.setdefault("extra_body", {}).update(body)
     return messages, parameters
@@ -196,9 +201,12 @@ def _tools(tool: Json) -> list[Json]:
 
 
 def _choice(config: Json) -> Any:
-    if names := config.get("allowedFunctionNames"):
-        return {"type": "function", "function": {"name": names[0]}}
-    return {"AUTO": "auto", "NONE": "none", "ANY": "required"}[config["mode"]]
+    """The choice in neutral words; `None` where they have none for it."""
+    names, mode = config.get("allowedFunctionNames"), config.get("mode")
+    if names:
+        named = {"type": "function", "function": {"name": names[0]}}
+        return named if mode == "ANY" and len(names) == 1 else None
+    return {"AUTO": "auto", "NONE": "none", "ANY": "required"}.get(mode or "")
 
 
 def _parameters(config: Json) -> Json:
@@ -381,11 +389,13 @@ def _citations(candidates: list[Json]) -> list[str]:
     recited: list[Json] = []
     for candidate in candidates:
         grounding = candidate.get("groundingMetadata", {})
-        chunks = grounding.get("groundingChunks") or chunks
+        told = grounding.get("groundingChunks") or []
+        chunks = told if told[: len(chunks)] == chunks else chunks + told  # once more, or more
         supports += grounding.get("groundingSupports", [])
         recitation = candidate.get("citationMetadata", {})
         recited += recitation.get("citationSources") or recitation.get("citations") or []
     numbers = [n for support in supports for n in support.get("groundingChunkIndices", ())]
     numbers += [n for n in range(len(chunks)) if n not in numbers]
-    urls = [next(iter(chunks[number].values()))["uri"] for number in numbers]
+    sources = [next(iter(chunks[number].values())) for number in numbers]
+    urls = [each.get("uri") or each.get("title") or "" for each in sources]
     return [*urls, *(each["uri"] for each in recited)]

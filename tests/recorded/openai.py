@@ -13,9 +13,12 @@ from router import (
     BadRequest,
     ContextOverflow,
     ModelNotFound,
+    Overloaded,
     Provider,
+    QuotaExhausted,
     RateLimited,
     RouterError,
+    UpstreamError,
     Usage,
 )
 
@@ -40,6 +43,16 @@ COMMON = {
     *("response_format", "seed", "user"),
 }
 """What goes into a request under its common name, whatever the service."""
+
+ERRORS: dict[int, type[RouterError]] = {
+    400: BadRequest,
+    401: AuthError,
+    402: QuotaExhausted,
+    404: ModelNotFound,
+    422: BadRequest,
+    429: RateLimited,
+    503: Overloaded,
+}
 
 RENAMED = {"max_completion_tokens": "max_tokens", "random_seed": "seed", "user_id": "user"}
 
@@ -165,9 +178,10 @@ def differences(recording: Recording) -> dict[str, str]:
     found: dict[str, str] = {}
     if recording.streaming and row.stream_usage and "stream_options" not in body:
         found["stream_options"] = "we ask every service for a stream's usage"
-    if row is openai and "max_tokens" in body:
+    if ("max_tokens" if row is openai else "max_completion_tokens") in body:
         found |= dict.fromkeys(
-            ("max_tokens", "max_completion_tokens"), "OpenAI's newer name is for all models"
+            ("max_tokens", "max_completion_tokens"),
+            "OpenAI's newer name is for all its models, the older for all services that have both",
         )
     if body.get("tool_choice") == "any":
         found["tool_choice"] = "Mistral has two words for it, `any` and `required`"
@@ -189,9 +203,11 @@ def _has(body: dict[str, Any], name: str) -> bool:
 
 def meaning(recording: Recording) -> Meaning | type[RouterError]:
     replies = recording.events() if _is_stream(recording) else [recording.json()]
+    finished = False
     for reply in replies:
-        if "error" in reply:
+        if "error" in reply and not finished:  # behind the finish reason it changes nothing
             return _failure(recording, reply["error"])
+        finished |= any(each.get("finish_reason") for each in reply["choices"])
     choices = [each for reply in replies for each in reply["choices"] if each["index"] == 0]
     messages = [each.get("delta") or each.get("message") or {} for each in choices]
     finishes = [each["finish_reason"] for each in choices if each.get("finish_reason")]
@@ -217,7 +233,8 @@ def _failure(recording: Recording, error: dict[str, Any]) -> type[RouterError]:
     said = error["message"].lower()
     if "context length" in said or error.get("type") == "too_many_prompt_tokens":
         return ContextOverflow
-    return {401: AuthError, 404: ModelNotFound, 429: RateLimited}[recording.status]
+    code = error.get("code") if recording.status == 200 else recording.status
+    return ERRORS.get(code, UpstreamError) if isinstance(code, int) else UpstreamError
 
 
 def _text(message: dict[str, Any]) -> str:
@@ -235,12 +252,13 @@ def _reasoning(message: dict[str, Any]) -> str:
 
 
 def _tool_calls(messages: list[dict[str, Any]]) -> tuple[tuple[str, Any], ...]:
-    """Names and arguments, by number; a call without one is whole."""
+    """Names and arguments, by number; one without a number is new where it has an id."""
     calls: dict[int, list[str]] = {}
-    pieces = [piece for message in messages for piece in message.get("tool_calls") or ()]
-    for place, piece in enumerate(pieces):
+    pieces = [each for message in messages for each in enumerate(message.get("tool_calls") or ())]
+    for place, piece in pieces:
         called = piece.get("function") or piece["custom"]
-        made = calls.setdefault(piece.get("index", place), ["", ""])
+        number = piece.get("index", len(calls) if piece.get("id") else place)
+        made = calls.setdefault(number, ["", ""])
         made[0] = made[0] or called.get("name", "")
         made[1] += called.get("arguments") or called.get("input") or ""
     return tuple((name, value_of(arguments or "{}")) for name, arguments in calls.values())
@@ -262,8 +280,8 @@ def _citations(replies: list[dict[str, Any]], messages: list[dict[str, Any]]) ->
 
 
 def _usage(replies: list[dict[str, Any]]) -> Usage | None:
-    told = [reply.get("usage") or reply.get("x_groq", {}).get("usage") for reply in replies]
-    told += [choice.get("usage") for reply in replies for choice in reply["choices"]]
+    told = [choice.get("usage") for reply in replies for choice in reply["choices"]]
+    told += [reply.get("usage") or reply.get("x_groq", {}).get("usage") for reply in replies]
     usage = next((each for each in reversed(told) if each), None)
     if usage is None:
         return None
@@ -279,7 +297,7 @@ def _usage(replies: list[dict[str, Any]]) -> Usage | None:
         input_tokens=usage["prompt_tokens"] + (over if over and over != reasoned else 0),
         output_tokens=usage["completion_tokens"] + (over if over == reasoned else 0),
         cached_tokens=next((count for count in cached if count is not None), None),
-        cache_write_tokens=sent.get("cache_write_tokens"),
+        cache_write_tokens=sent.get("cache_write_tokens", usage.get("cache_creation_input_tokens")),
         reasoning_tokens=reasoned,
         audio_tokens=None if heard is spoken is None else (heard or 0) + (spoken or 0),
     )
