@@ -202,7 +202,7 @@ class OpenAI(ServiceProvider):
             json=self._body(arguments),
             stream=stream,
         )
-        yield from self._answered(request, lambda response: read_answer(response, self._reader()))
+        yield from self._answered(request, self._answer)
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service serves, and return them.
@@ -246,11 +246,17 @@ class OpenAI(ServiceProvider):
                 body["stream_options"] = {"include_usage": True}
         return body
 
-    def _reader(self) -> Reader:
+    def _answer(self, response: HttpResponse) -> Exchange:
         row = self.service
-        return Reader(
+        reader = Reader(
             self.new_id, lenient_done=row.lenient_done, place=row.reasoning, codes=row.codes
         )
+        try:
+            yield from read_answer(response, reader)
+        except RouterError:
+            if not reader.is_finished:  # else it is whole, whatever became of the connection
+                raise
+        yield from reader.finish()
 
     def _explained(self, body: Any, response: HttpResponse) -> RouterError | None:
         problem = Problem.of(body)

@@ -2,12 +2,14 @@
 
 What services make of them:
 
-- The terminal marker is a finish reason. `[DONE]` may be missing, and proves nothing alone.
+- The terminal marker is a finish reason. `[DONE]` may be missing, and proves nothing alone. Some
+  write a reason into every chunk: one that text has followed proves nothing without `[DONE]`.
 - Usage comes with the finish reason, in a chunk of its own behind it, or in every chunk.
 - Reasoning comes as `reasoning_content` or `reasoning` (some send the same text as both), as
   `reasoning_details`, or as parts of the content.
 - Sources come as annotations of the message, as parts of the content, or beside the choices.
-- A tool call may have no id, and no number.
+- A tool call may have no id, no number, or the same number as another.
+- Beside tool calls the reason may be `stop`, as OpenAI's own is where a call was demanded.
 - An error comes as the body, as an event, or at a choice.
 """
 
@@ -23,6 +25,7 @@ from router import (
     Overloaded,
     ProtocolError,
     RouterError,
+    ToolCall,
     ToolCallDelta,
     UpstreamError,
     decode_json,
@@ -30,7 +33,20 @@ from router import (
 
 from .openai_errors import NO_CODES, Codes, Problem
 from .openai_reasoning import Reasoner, ReasoningPlace, detail_text
-from .openai_replies import Call, Message, Part, Reply, ReplyChoice, dicts, noted, read_logprobs
+from .openai_replies import (
+    Call,
+    KnownChunk,
+    Message,
+    Part,
+    Reply,
+    ReplyChoice,
+    Unnamed,
+    dicts,
+    noted,
+    read_logprobs,
+    whole_number,
+    word,
+)
 
 Piece: TypeAlias = str | Chunk
 FinishReason: TypeAlias = Literal[
@@ -73,7 +89,10 @@ class Speaker:
 
 
 class Reader:
-    """Reads one answer, whole or chunk by chunk.
+    """Reads one answer, whole or chunk by chunk; a stream's last pieces come from `finish`.
+
+    A finish reason is told when it is sure to be the last word of its choice: once the choice has
+    spoken and an event adds nothing to it.
 
     Args:
         new_id: Makes ids for the tool calls that have none.
@@ -99,37 +118,53 @@ class Reader:
         self._place = place
         self._speakers: dict[int, Speaker] = {}
         self._cited: set[tuple[Any, ...]] = set()
+        self._unnamed = Unnamed()
+        self._is_known = True
         self._began = False
         self._identified = False
         self._has_usage = False
-        self._finished = False
+        self._spoken: set[int] = set()
+        self._ends: dict[int, tuple[str, str]] = {}
+        self._told: set[int] = set()
+        self._went_on = False
         self.done = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether each choice that was begun has its finish reason, and none went on behind it."""
+        ended = self._told | self._ends.keys()
+        return bool(ended) and ended >= self._spoken and not self._went_on
 
     def whole(self, body: bytes) -> list[Piece]:
         """The pieces of a whole completion.
 
         Raises:
-            ProtocolError: It is malformed, or has no choices.
+            ProtocolError: It is malformed, or has no choices, or one without a finish reason.
             RouterError: It is an error.
         """
         reply: Reply = decode_json(body, Reply)
         raw = decode_json(body)
         if reply.error is not None or not reply.choices:
             raise self._error(raw)
+        usage = reply.read_usage()
+        self._has_usage = usage is not None
         pieces: list[Piece] = []
-        for choice in reply.choices:
+        for place, choice in enumerate(reply.choices):
             # Azure gives a choice whose text it filtered out no message, but a finish reason.
             if choice.message is None and choice.error is None and choice.finish_reason is None:
                 raise ProtocolError("a choice without a message")
-            pieces += self._pieces(choice, choice.message or Message())
+            pieces += self._pieces(choice, choice.message or Message(), place)
+            if choice.end is None:
+                pieces += self._unfinished(place, "a completion without a finish reason")
+        pieces += self._tell(list(self._ends))
         pieces += self._new_citations(reply.read_citations())
-        ids = Chunk(
-            id=reply.id or None, model=reply.model or None, usage=reply.read_usage(), raw=raw
-        )
-        return [*pieces, ids]
+        return [*pieces, Chunk(id=word(reply.id), model=word(reply.model), usage=usage, raw=raw)]
 
     def event(self, event: Event) -> Sequence[Piece]:
         """The pieces that an event of a stream brings; an empty chunk when it brings none.
+
+        The first event that names the answer, those that say what has no name here, and the last
+        word on the usage have their `raw`.
 
         Raises:
             ProtocolError: It is malformed, or `[DONE]` without a finish reason before it.
@@ -141,28 +176,29 @@ class Reader:
             return (ALIVE,)
         if data.startswith(b"[DONE]"):
             return self._done()
-        reply: Reply = decode_json(data, Reply)
-        # Behind the finish reason an error changes nothing, and the usage beside it still counts.
-        if reply.error is not None and not (self._finished and reply.usage):
-            raise self._error(decode_json(data))
-        if reply.x_groq is not None and reply.x_groq.error:
-            raise self._error({"error": reply.x_groq.error})
+        reply, raw = self._read(data)
         pieces: list[Piece] = []
         if not self._identified and (reply.id or reply.model):
             self._identified = True
-            pieces.append(Chunk(id=reply.id or None, model=reply.model or None))
+            raw = decode_json(data) if raw is None else raw
+            pieces.append(Chunk(id=word(reply.id), model=word(reply.model), raw=raw))
+            raw = None
         if reply.choices:
-            for choice in reply.choices:
-                pieces += self._pieces(choice, choice.delta or Message())
-            if any(choice.delta and choice.delta.has_unnamed for choice in reply.choices):
-                pieces.append(Chunk(raw=decode_json(data)))
+            for place, choice in enumerate(reply.choices):
+                pieces += self._pieces(choice, choice.delta or Message(), place)
         elif reply.usage is None and (problem := Problem.of(decode_json(data))) is not None:
             raise problem.error(own=self._codes)
+        else:
+            pieces += self._tell_sure(sorted(self._spoken))
         if reply.citations or reply.search_results:
             pieces += self._new_citations(reply.read_citations())
         if (usage := reply.read_usage()) is not None:
             self._has_usage = True
-            pieces.append(Chunk(usage=usage, raw=decode_json(data)))
+            if raw is None and (self._ends or self._told or not pieces):
+                raw = decode_json(data)
+            pieces.append(Chunk(usage=usage, raw=raw))
+        elif raw is not None:
+            pieces.append(Chunk(raw=raw))
         return pieces or (ALIVE,)
 
     def end(self) -> None:
@@ -174,25 +210,55 @@ class Reader:
         if not self._began:
             raise ProtocolError("a body that is no stream of events")
 
+    def finish(self) -> list[Piece]:
+        """What the end of the stream makes sure of: the finish reasons that were not told yet."""
+        return self._tell_sure(list(self._ends))
+
+    def _read(self, data: bytes) -> tuple[Reply, Any]:
+        """A chunk; and its JSON, where it says for the first time what has no name here."""
+        reply: Reply
+        raw = None
+        if self._is_known:
+            try:
+                reply = decode_json(data, KnownChunk)
+            except ProtocolError:
+                self._is_known = False
+        if not self._is_known:
+            reply, chunk = decode_json(data, Reply), decode_json(data)
+            raw = chunk if self._unnamed.is_in(chunk) else None
+        # Behind the finish reason an error changes nothing, and the usage beside it still counts.
+        if (failure := reply.failure) is not None and not (self.is_finished and reply.usage):
+            raise self._error(decode_json(data) if reply.error is not None else {"error": failure})
+        return reply, raw
+
     def _done(self) -> Sequence[Piece]:
         self.done = True
-        if self._finished:
-            return ()
-        if self._lenient_done and self._has_usage:
-            return (*self._ended(0), Chunk(finish_reason="other"))
-        raise ProtocolError("[DONE] came without a finish reason", code="no_finish_reason")
+        if self._ends or self._told:
+            return self._tell(list(self._ends))
+        return self._unfinished(0, "[DONE] came without a finish reason")
 
-    def _pieces(self, choice: ReplyChoice, message: Message) -> list[Piece]:
+    def _unfinished(self, index: int, message: str) -> list[Piece]:
+        """What ends a choice that has no finish reason.
+
+        Raises:
+            ProtocolError: Its end is not known by anything else.
+        """
+        if self._lenient_done and self._has_usage:
+            return [*self._ended(index), Chunk(finish_reason="other", index=index)]
+        raise ProtocolError(message, code="no_finish_reason")
+
+    def _pieces(self, choice: ReplyChoice, message: Message, place: int) -> list[Piece]:
         if choice.error is not None:
             raise self._error({"error": choice.error})
-        index = choice.index
+        index = choice.number(place)
         pieces = self._reasoning(message, index)
         content = message.content
         if isinstance(content, list):
             for part in content:
                 pieces += self._part(part, index)
             content = None
-        if logprobs := read_logprobs(choice.logprobs, content):
+        probable = choice.logprobs
+        if probable is not None and (logprobs := read_logprobs(probable, content)):
             pieces.append(Chunk(text=content or "", logprobs=logprobs, index=index))
         elif content:
             pieces.append(Chunk(text=content, index=index) if index else content)
@@ -205,19 +271,39 @@ class Reader:
             call = Call(index=0, function=message.function_call)
             calls = self._speaker(index).calls
             pieces += [Chunk(tool_call=c, index=index) for c in calls.take([call])]
+        if pieces:
+            self._spoken.add(index)
+            self._went_on = self._went_on or index in self._ends
         if message.annotations:
             pieces += self._new_citations(noted(message.annotations), index)
+        if index in self._told:
+            # A seal may come behind the reason.
+            return pieces + self._blocks(index) if message.reasoning_details else pieces
         if choice.finish_reason:
-            pieces += [*self._ended(index), self._finish(choice, choice.finish_reason)]
-        elif self._finished and message.reasoning_details:  # a seal may come behind the reason
-            pieces += self._blocks(index)
+            self._end(index, choice)
+        if not pieces and index in self._spoken:
+            return self._tell_sure([index])
         return pieces
+
+    def _end(self, index: int, choice: ReplyChoice) -> None:
+        """Note a finish reason, if it is one; the first one counts, unless the choice went on.
+
+        Raises:
+            RouterError: It says that the answer was cut.
+        """
+        end = choice.end
+        if end is None:
+            return
+        if end[0] in BROKEN_FINISHES:
+            raise BROKEN_FINISHES[end[0]]("the service broke the answer off", code=end[0])
+        if self._went_on or index not in self._ends:
+            self._ends[index] = end
 
     def _reasoning(self, message: Message, index: int) -> list[Piece]:
         if not (message.reasoning_content or message.reasoning or message.reasoning_details):
             return []
         details = dicts(message.reasoning_details)
-        text = message.reasoning_content or message.reasoning or detail_text(details)
+        text = message.thought or detail_text(details)
         self._speaker(index).reasoning.take(text, details)
         return [Chunk(reasoning=text, index=index)] if text else []
 
@@ -228,8 +314,7 @@ class Reader:
             pieces.append(Chunk(reasoning=thinking, index=index))
         if part.text:
             pieces.append(Chunk(text=part.text, index=index))
-        documents = [Citation(document=str(id_)) for id_ in part.reference_ids or ()]
-        return [*pieces, *self._new_citations(documents, index)]
+        return [*pieces, *self._new_citations(part.citations(), index)]
 
     def _new_citations(self, citations: Iterable[Citation], index: int = 0) -> list[Piece]:
         """Those that were not told before: Perplexity repeats all of them with every chunk."""
@@ -266,31 +351,59 @@ class Reader:
             return ProtocolError("a completion without choices")
         return problem.error(own=self._codes)
 
-    def _finish(self, choice: ReplyChoice, reason: str) -> Chunk:
-        if reason in BROKEN_FINISHES:
-            raise BROKEN_FINISHES[reason]("the service broke the answer off", code=reason)
-        self._finished = True
-        return Chunk(
-            finish_reason=FINISH_REASONS.get(reason, "other"),
-            native_finish_reason=choice.native_finish_reason or reason,
-            index=choice.index,
+    def _tell_sure(self, choices: Iterable[int]) -> list[Piece]:
+        """As `_tell`, but for an answer that has gone on behind a finish reason."""
+        return [] if self._went_on else self._tell(choices)
+
+    def _tell(self, choices: Iterable[int]) -> list[Piece]:
+        """The ends of those of these choices that have one."""
+        pieces: list[Piece] = []
+        for index in choices:
+            if index in self._ends:
+                reason, native = self._ends.pop(index)
+                self._told.add(index)
+                finish = FINISH_REASONS.get(reason, "other")
+                if finish == "stop" and index in self._speakers and self._speakers[index].calls:
+                    finish = "tool_calls"
+                chunk = Chunk(finish_reason=finish, native_finish_reason=native, index=index)
+                pieces += [*self._ended(index), chunk]
+        return pieces
+
+
+class BegunCall:
+    """What has come of a tool call."""
+
+    def __init__(self, call: Call) -> None:
+        self.id = word(call.id)
+        self.name = call.name
+        self.is_custom = call.custom is not None
+        self.arguments = [call.arguments]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its arguments are an object that has ended; of a text nobody can tell."""
+        arguments = "".join(self.arguments)
+        return (
+            not self.is_custom and ToolCall(id="", name="", arguments=arguments).parse_error is None
         )
 
 
 class ToolCalls:
     """The tool calls of one choice, numbered so that the pieces of one call share a number.
 
-    A service may give no number, or the same one to calls that have ids of their own. A call
-    without an id is given one, since the tool's result has to name it.
+    A service may give no number, or the same one to several calls. A call without an id is given
+    one, since the tool's result has to name it; one that comes late takes its place.
     """
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
-        self._ids: dict[int, str | None] = {}
-        self._names: dict[int, str] = {}
+        self._calls: dict[int, BegunCall] = {}
         self._numbers: dict[int, int] = {}
-        self._unargued: set[int] = set()
         self._last = 0
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._calls)
 
     def take(self, calls: Sequence[Call]) -> list[ToolCallDelta]:
         """The pieces that come together, of one call or of several.
@@ -302,57 +415,65 @@ class ToolCalls:
 
     def end(self) -> list[ToolCallDelta]:
         """The arguments of the calls that have had none, where JSON has an empty object."""
-        numbers, self._unargued = sorted(self._unargued), set()
-        return [ToolCallDelta(index=number, arguments="{}") for number in numbers]
+        return [
+            ToolCallDelta(index=number, arguments="{}")
+            for number, begun in self._calls.items()
+            if not begun.is_custom and not any(begun.arguments)
+        ]
 
     def _take(self, call: Call, place: int | None) -> ToolCallDelta:
-        index = call.index
+        index = whole_number(call.index)
         number = self._number(call, place) if index is None else self._own_number(call, index)
         self._last = number
-        if call.arguments:
-            self._unargued.discard(number)
-        elif number not in self._ids and call.custom is None:
-            self._unargued.add(number)
-        if number in self._ids:
-            name = None if number in self._names else self._named(number, call)
-            return ToolCallDelta(index=number, name=name, arguments=call.arguments)
-        self._ids[number] = call.id or None
-        self._named(number, call)
-        # 37 characters with a UUID: OpenAI takes 40.
-        id_ = call.id or f"call_{self._new_id().replace('-', '')}"
-        return ToolCallDelta(
-            index=number,
-            id=id_,
-            name=call.name,
-            arguments=call.arguments,
-            custom=call.custom is not None,
-        )
+        begun = self._calls.get(number)
+        if begun is None:
+            begun = self._calls[number] = BegunCall(call)
+            # 37 characters with a UUID: OpenAI takes 40.
+            id_ = begun.id or f"call_{self._new_id().replace('-', '')}"
+            return ToolCallDelta(
+                index=number,
+                id=id_,
+                name=call.name,
+                arguments=call.arguments,
+                custom=begun.is_custom,
+            )
+        begun.arguments.append(call.arguments)
+        late_id = None if begun.id else word(call.id)
+        late_name = None if begun.name else call.name
+        begun.id, begun.name = begun.id or late_id, begun.name or late_name
+        return ToolCallDelta(index=number, id=late_id, name=late_name, arguments=call.arguments)
 
     def _own_number(self, call: Call, index: int) -> int:
         number = self._numbers.setdefault(index, index)
-        id_, name = self._ids.get(number), self._names.get(number)
-        if (id_ and call.id and call.id != id_) or (name and call.name and call.name != name):
+        if number in self._calls and _is_another(call, self._calls[number]):
             number = self._numbers[index] = self._free_number()
         return number
-
-    def _named(self, number: int, call: Call) -> str | None:
-        """The name that a piece brings, which may be a later one than the first."""
-        if call.name:
-            self._names[number] = call.name
-        return call.name
 
     def _number(self, call: Call, place: int | None) -> int:
         """That of a piece without one: by its id, or its place among the pieces beside it.
 
         A piece that names nothing, and stands alone, goes on with the last call.
         """
-        if call.id:
-            known = (number for number, id_ in self._ids.items() if id_ == call.id)
+        if id_ := word(call.id):
+            known = (number for number, begun in self._calls.items() if begun.id == id_)
             return next(known, self._free_number())
         if call.name:
             return self._free_number()
-        begun = list(self._ids)
+        begun = list(self._calls)
         return begun[place] if place is not None and place < len(begun) else self._last
 
     def _free_number(self) -> int:
-        return max(self._ids, default=-1) + 1
+        return max(self._calls, default=-1) + 1
+
+
+def _is_another(call: Call, begun: BegunCall) -> bool:
+    """Whether a piece of the number of a call that was begun is the beginning of another."""
+    id_ = word(call.id)
+    if begun.id and id_ and begun.id != id_:
+        return True
+    if not (begun.name and call.name):
+        return False
+    if begun.name != call.name:
+        return True
+    # The name alone tells nothing: some repeat it with every piece.
+    return not (begun.id and id_) and bool(call.arguments) and begun.is_whole

@@ -1,16 +1,18 @@
 """The shapes of OpenAI's answers, and what the services make of them, read into the router's.
 
-What no answer is to fail for (annotations, search results, reasoning details, log probabilities) is
-of any shape here, and read as far as it is known.
+What no answer is to fail for (annotations, search results, reasoning details, log probabilities,
+numbers, ids, usage) is of any shape here, and read as far as it is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import fields
 
 from router import Citation, Usage
 
@@ -32,8 +34,8 @@ class CustomTool(Struct):
 class Call(Struct):
     """A tool call, or a piece of one."""
 
-    index: int | None = None
-    id: str | None = None
+    index: Any = None
+    id: Any = None
     function: Function | None = None
     custom: CustomTool | None = None
 
@@ -53,17 +55,33 @@ class Call(Struct):
 
 
 class Part(Struct):
-    """A part of a content; Mistral's thinking has parts of its own, and its references have ids."""
+    """A part of a content; Mistral has parts of its own for thinking and for references."""
 
+    type: Any = None
     text: str | None = None
     thinking: str | list[Part] | None = None
-    reference_ids: list[Any] | None = None
+    reference_ids: Any = None
+    tool: Any = None
+    url: Any = None
+    title: Any = None
+    description: Any = None
+    favicon: Any = None
 
     @property
     def reasoning(self) -> str:
         if isinstance(self.thinking, list):
             return "".join(part.text or "" for part in self.thinking)
         return self.thinking or ""
+
+    def citations(self) -> list[Citation]:
+        """The sources that it names: documents by their ids, or the page that a tool found."""
+        if isinstance(self.thinking, list):
+            return [cited for part in self.thinking for cited in part.citations()]
+        if self.type == "tool_reference":
+            raw = {name: value for name, value in msgspec.structs.asdict(self).items() if value}
+            return [_citation(raw, raw)]
+        ids = self.reference_ids if isinstance(self.reference_ids, list) else ()
+        return [Citation(document=str(id_)) for id_ in ids]
 
 
 class Source(Struct):
@@ -96,52 +114,59 @@ class Message(Struct):
     """A message, or what a chunk adds to it: they have the same fields."""
 
     content: str | list[Part] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
     reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
     annotations: Any = None
-    audio: Any = None  # OpenAI's speech
-    images: Any = None  # OpenRouter's pictures
-    executed_tools: Any = None  # what Groq has run
 
     @property
-    def has_unnamed(self) -> bool:
-        """Whether it holds what the router has no name for."""
-        return bool(self.audio or self.images or self.executed_tools)
+    def thought(self) -> str:
+        """The readable reasoning that stands beside the content, under either name."""
+        for text in (self.reasoning_content, self.reasoning):
+            if text and isinstance(text, str):
+                return text
+        return ""
 
 
 class ReplyChoice(Struct):
     """One of the answers."""
 
-    index: int = 0
+    index: Any = 0
     delta: Message | None = None
     message: Message | None = None
     finish_reason: str | None = None
-    native_finish_reason: str | None = None
+    native_finish_reason: Any = None
     logprobs: Any = None
     error: Any = None
-    usage: dict[str, Any] | None = None
+    usage: Any = None
 
+    def number(self, place: int) -> int:
+        """Which of the choices it is: its place where nothing says."""
+        number = self.index if type(self.index) is int else whole_number(self.index)
+        return place if number is None else number
 
-class GroqExtension(Struct):
-    """Groq's own place for the usage of a stream, and for why it was broken off."""
-
-    usage: dict[str, Any] | None = None
-    error: Any = None
+    @property
+    def end(self) -> tuple[str, str] | None:
+        """Its finish reason, and the word of the service behind a gateway; `None` before."""
+        reason = self.finish_reason
+        if not reason or reason == "null":  # Alibaba's word for none
+            return None
+        native = self.native_finish_reason
+        return reason, native if native and isinstance(native, str) else reason
 
 
 class Reply(Struct):
     """A completion, a chunk of one, or an error: whatever a 200 may bring."""
 
-    choices: list[ReplyChoice] | None = None
-    usage: dict[str, Any] | None = None
-    id: str | None = None
-    model: str | None = None
+    choices: Sequence[ReplyChoice] | None = None
+    usage: Any = None
+    id: Any = None
+    model: Any = None
     error: Any = None
-    x_groq: GroqExtension | None = None
+    x_groq: Any = None
     citations: Any = None
     search_results: Any = None
 
@@ -155,11 +180,134 @@ class Reply(Struct):
     def read_usage(self) -> Usage | None:
         """The usage, wherever the service puts it."""
         usage = self.usage
-        if usage is None and self.x_groq is not None:
-            usage = self.x_groq.usage
+        if usage is None and isinstance(self.x_groq, dict):
+            usage = self.x_groq.get("usage")
         if usage is None and self.choices:
             usage = self.choices[0].usage
-        return read_usage(usage) if usage else None
+        return read_usage(usage) if usage and isinstance(usage, dict) else None
+
+    @property
+    def failure(self) -> Any:
+        """Why it is no answer; Groq says in a place of its own why a stream was broken off."""
+        if self.error is None and self.x_groq and isinstance(self.x_groq, dict):
+            return self.x_groq.get("error") or None
+        return self.error
+
+
+# -- what a chunk says that has no name here
+
+
+class KnownPart(Part, forbid_unknown_fields=True):
+    """A part of a content without anything in it that has no name here."""
+
+
+class KnownCall(Call, forbid_unknown_fields=True):
+    """A piece of a tool call without anything else in it."""
+
+    type: Any = None
+
+
+class KnownMessage(Message, forbid_unknown_fields=True):
+    """What a chunk adds to a message, without anything that has no name here.
+
+    What is `None` has no name where it is there, and many services say that it is not.
+    """
+
+    content: str | list[KnownPart] | None = None  # type: ignore[assignment]  # a list of fewer
+    tool_calls: list[KnownCall] | None = None  # type: ignore[assignment]  # likewise
+    role: Any = None
+    audio: None = None
+    images: None = None
+    token_id: Any = None  # Together's, beside each text
+    channel: Any = None  # Groq's: whether a text is reasoning
+
+
+class KnownChoice(ReplyChoice, forbid_unknown_fields=True):
+    """One of the answers of such a chunk."""
+
+    delta: KnownMessage | None = None
+    seed: Any = None  # Together's
+    text: Any = None  # Together's: the same as in its delta
+    stop_reason: None = None  # vLLM's
+    token_ids: None = None  # the same
+
+
+class KnownChunk(Reply, forbid_unknown_fields=True):
+    """A chunk that says nothing but what has a name here, or is the same all through a stream."""
+
+    choices: Sequence[KnownChoice] | None = None
+    object: Any = None
+    created: Any = None
+    system_fingerprint: Any = None
+    service_tier: Any = None
+    provider: Any = None  # OpenRouter's
+    obfuscation: Any = None  # OpenAI's: it has the length of nothing
+    p: Any = None  # Mistral's: the same
+    prompt_token_ids: None = None  # vLLM's
+
+
+class Unnamed:
+    """What the chunks of one stream say that has no name here."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[int | None, str], Any] = {}
+
+    def is_in(self, chunk: dict[str, Any]) -> bool:
+        """Whether a chunk says any such thing for the first time.
+
+        A delta adds to the answer whatever it says; what stands beside it may be said again with
+        every chunk, as Perplexity's search results are.
+        """
+        adds = False
+        beside: dict[tuple[int | None, str], Any] = {
+            (None, name): chunk[name] for name in chunk.keys() - _IN_CHUNKS
+        }
+        for choice in dicts(chunk.get("choices")):
+            index = whole_number(choice.get("index"))
+            beside |= {(index, name): choice[name] for name in choice.keys() - _IN_CHOICES}
+            adds = adds or not _is_known(choice.get("delta") or {})
+        new = {
+            place: value
+            for place, value in beside.items()
+            if value not in _NOTHING and value != self._told.get(place)
+        }
+        self._told |= new
+        return adds or bool(new)
+
+
+def _names(kind: type[Struct]) -> frozenset[str]:
+    """The fields that have a name here whatever they hold."""
+    return frozenset(each.name for each in fields(kind) if each.type is not NoneType)
+
+
+_IN_CHUNKS, _IN_CHOICES = _names(KnownChunk), _names(KnownChoice)
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+
+def _is_known(delta: dict[str, Any]) -> bool:
+    told = {name: value for name, value in delta.items() if value not in _NOTHING}
+    try:
+        msgspec.convert(told, KnownMessage)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+# -- values
+
+
+def word(value: Any) -> str | None:
+    """An id or a name, which may be a number; `None` where it is empty, or neither."""
+    return str(value) if isinstance(value, str | int) and value != "" else None
+
+
+def whole_number(value: Any) -> int | None:
+    """A number of tokens, or of a choice or a call, which may be a text or have a fraction of 0."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def read_logprobs(logprobs: Any, text: str | None) -> tuple[Any, ...]:
@@ -249,4 +397,5 @@ def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _count(fields: Mapping[str, Any], *names: str) -> int | None:
-    return next((n for name in names if isinstance(n := fields.get(name), int)), None)
+    counts = (whole_number(fields.get(name)) for name in names)
+    return next((count for count in counts if count is not None), None)

@@ -125,7 +125,7 @@ class Answer:
         "id",
         "ignored",
         "model",
-        "raw",
+        "raws",
         "usage",
     )
 
@@ -139,7 +139,7 @@ class Answer:
         self.id: str | None = None
         self.model: str | None = None
         self.usage: Usage | None = None
-        self.raw: Any = None
+        self.raws: list[Any] = []
 
     def add_text(self, text: str) -> bool:
         """Take a piece of text of the first choice; whether it belongs to the answer."""
@@ -157,7 +157,7 @@ class Answer:
         self.id = chunk.id or self.id
         self.model = chunk.model or self.model
         if chunk.raw is not None:
-            self.raw = chunk.raw
+            self.raws.append(chunk.raw)
         if chunk.usage is not None:
             self.usage = chunk.usage
         choice = self._choices.get(chunk.index)
@@ -221,7 +221,7 @@ class Answer:
             usage=self.usage,
             origin=origin,
             cost_usd=trace.cost_usd,
-            raw=self.raw,
+            raws=tuple(self.raws),
         )
 
 
@@ -235,4 +235,5 @@ def _is_silent(chunk: Chunk) -> bool:
         and chunk.reasoning_block is None
         and chunk.citation is None
         and not chunk.logprobs
+        and chunk.raw is None
     )

@@ -389,7 +389,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     The unnumbered fields speak of the first choice. `model` is what the provider says it used,
     which may differ from what was asked for. `origin` says who can read its sealed reasoning.
     `usage` is `None` when the provider did not say. Where `response_format` was a class, `parsed`
-    is an object of it, or `parse_error` says why the text is none.
+    is an object of it, or `parse_error` says why the text is none. `raws` is what the wire said
+    and we have no name for, in the order in which it came: the `raw` of each chunk that had one.
     """
 
     choices: tuple[Choice, ...]
@@ -402,10 +403,10 @@ class Completion(Struct, frozen=True, kw_only=True):
     origin: str | None = None
     parsed: Any = None
     parse_error: str | None = None
-    raw: Any = None
+    raws: tuple[Any, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer and its trace in plain types, for JSON, in one dict; without `raw`."""
+        """The answer and its trace in plain types, for JSON, in one dict; without `raws`."""
         return {
             "text": self.text,
             "target": self.target,
@@ -420,6 +421,11 @@ class Completion(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def raw(self) -> Any:
+        """The whole answer as it came, where it came at once; else the last of `raws`, if any."""
+        return self.raws[-1] if self.raws else None
 
     @property
     def text(self) -> str:

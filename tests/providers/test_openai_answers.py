@@ -81,6 +81,26 @@ STREAMS = {
         *(HELLO, THERE, chunk(delta("stop", content=None), error=None), chunk(usage=USAGE)),
     ),
     "an empty finish": sse(chunk(delta("", content="Hello")), THERE, STOP, chunk(usage=USAGE)),
+    "a finish that is a word for none": sse(
+        *(chunk(delta("null", content=text)) for text in ("", "Hello", " there")),
+        *(chunk(delta("stop", content="")), chunk(usage=USAGE)),
+    ),
+    "a finish in every chunk": sse(
+        *(chunk(delta("stop", content=text)) for text in ("", "Hello", "", " there", "")),
+        chunk(usage=USAGE),
+    ),
+    "a finish and the usage in every chunk": sse(
+        *(chunk(delta("stop", content=text), usage=USAGE) for text in ("", "Hello", " there")),
+    ),
+    "a finish before the text": sse(
+        chunk(delta("length", content="")), HELLO, THERE, STOP, chunk(usage=USAGE)
+    ),
+    "values of other types where they change nothing": sse(
+        chunk({**delta(content="Hello"), "index": None}, usage=[], created="now", x_groq="no"),
+        chunk({**delta(content=" there", reasoning={"effort": "low"}), "index": "0"}, id=7),
+        chunk({**delta("stop"), "native_finish_reason": 0, "usage": "no"}, model=["gpt"]),
+        chunk(usage={"prompt_tokens": 9.0, "completion_tokens": "3", "total_tokens": 12.0}),
+    ),
     "the message so far beside": sse(
         chunk({**delta(content="Hello"), "message": {"content": "Hello"}}),
         chunk({**delta(content=" there"), "message": {"content": "Hello there"}}),
@@ -92,6 +112,13 @@ STREAMS = {
         *(STOP, chunk(usage=USAGE)),
     ),
     "a whole completion": json.dumps(chunk(message(content="Hello there"), usage=USAGE)).encode(),
+    "a whole completion with values of other types": json.dumps(
+        chunk(
+            {**message(content="Hello there", reasoning={"text": 1}), "index": None},
+            usage={"prompt_tokens": 9.0, "completion_tokens": 3.0},
+            created=1.5,
+        )
+    ).encode(),
     "a whole completion behind blanks": b" \n\n \n"
     + json.dumps(chunk(message(content="Hello there"), usage=USAGE)).encode(),
 }
@@ -135,7 +162,8 @@ def test_text_beyond_ascii_comes_whole_however_it_is_split():
 def test_chunk_without_content_is_a_sign_of_life_and_commits_nothing():
     pieces = Played(PROVIDER, sse(": ping", ROLE, ROLE, "data:", HELLO, STOP)).pieces
     before = pieces[: pieces.index("Hello")]
-    assert before == [Chunk(), Chunk(id="chatcmpl-1", model=HELLO["model"]), Chunk(), Chunk()]
+    named = Chunk(id="chatcmpl-1", model=HELLO["model"], raw=ROLE)
+    assert before == [Chunk(), named, Chunk(), Chunk()]
 
 
 def test_nothing_is_read_behind_done():
@@ -157,6 +185,13 @@ CITED = {
 }
 NOTED = {"type": "file_citation", "file_citation": {"file_id": "file-1"}}
 WRONG = {"type": "url_citation", "url_citation": {"url": 5}}
+FOUND = {
+    "type": "tool_reference",
+    "tool": "web_search",
+    "title": "The sea",
+    "url": "https://example.org/sea",
+    "description": "Wide.",
+}
 
 # -- what an answer may be made of: (its stream, its whole message, what both come to)
 
@@ -344,6 +379,57 @@ ANSWERS = {
         ),
         {"tool_calls": (WEATHER, CLOCK)},
     ),
+    "calls of one function that share a number and have no ids": (  # they were one call
+        [
+            delta(tool_calls=[call(0, name="weather", arguments='{"city": "Ghent"}')]),
+            delta(tool_calls=[call(0, name="weather", arguments='{"city": "Pisa"}')]),
+        ],
+        message(
+            tool_calls=[
+                call(0, name="weather", arguments='{"city": "Ghent"}'),
+                call(0, name="weather", arguments='{"city": "Pisa"}'),
+            ]
+        ),
+        {
+            "tool_calls": (
+                ToolCall(id="call_new1", name="weather", arguments='{"city": "Ghent"}'),
+                ToolCall(id="call_new2", name="weather", arguments='{"city": "Pisa"}'),
+            )
+        },
+    ),
+    "tool call whose name is repeated without an id": (
+        [
+            delta(tool_calls=[call(0, name="weather", arguments="")]),
+            delta(tool_calls=[call(0, name="weather", arguments='{"city": "Ghent"}')]),
+            delta(tool_calls=[call(0, name="weather", arguments="")]),
+        ],
+        None,
+        {"tool_calls": (ToolCall(id="call_new1", name="weather", arguments='{"city": "Ghent"}'),)},
+    ),
+    "tool call whose id comes late": (  # a made-up one stood in its place
+        [
+            delta(tool_calls=[call(0, name="weather", arguments="")]),
+            delta(tool_calls=[call(0, "call_1", arguments='{"city": "Ghent"}')]),
+        ],
+        None,
+        {"tool_calls": (WEATHER,)},
+    ),
+    "tool call whose number is a text and whose id is a number": (
+        [
+            delta(tool_calls=[call("0", 7, name="clock", arguments="{")]),
+            delta(tool_calls=[call("0", 7, arguments="}")]),
+        ],
+        message(tool_calls=[call("0", 7, name="clock", arguments="{}")]),
+        {"tool_calls": (ToolCall(id="7", name="clock", arguments="{}"),)},
+    ),
+    "a page that a tool found": (  # Mistral's; it was left out
+        [delta(content=[{"type": "text", "text": "Wide."}, FOUND])],
+        message(content=[{"type": "text", "text": "Wide."}, FOUND]),
+        {
+            "text": "Wide.",
+            "citations": (Citation(url="https://example.org/sea", title="The sea", raw=FOUND),),
+        },
+    ),
     "tool call whose id and name are repeated": (
         [
             delta(tool_calls=[call(0, "call_1", name="weather", arguments='{"city":')]),
@@ -397,7 +483,9 @@ def test_answer_is_read_from_its_stream_and_from_its_whole(deltas, whole, expect
     for stream, body in bodies.items():
         choice = Played(counting(), body, stream=stream).completion.choices[0]
         assert {name: getattr(choice, name) for name in expected} == expected
-        assert choice.finish_reason == "stop"
+        # Where a call was demanded, OpenAI's own word is "stop" too.
+        assert choice.finish_reason == ("tool_calls" if choice.tool_calls else "stop")
+        assert choice.native_finish_reason == "stop"
 
 
 @given(name=st.sampled_from(sorted(ANSWERS)), cuts=st.lists(st.integers(0), max_size=20))
@@ -566,11 +654,53 @@ def test_usage_beside_an_error_behind_the_finish_reason_counts():
     assert completion.choices[0].finish_reason == "length"
 
 
-@pytest.mark.parametrize("name", ["audio", "images", "executed_tools"])
-def test_stream_keeps_what_has_no_name_here(name):
+UNNAMED = {
+    "of a delta": delta(audio={"data": "UklG"}),
+    "of a delta with text": delta(content=" there", images=[{"type": "image_url"}]),
+    "of a delta that nobody knows yet": delta(something={"new": 1}),
+    "of a tool call": delta(tool_calls=[{**call(0, "c", name="f"), "extra_content": {"seal": 1}}]),
+    "of a part": delta(content=[{"type": "text", "text": " there", "annotations": [1]}]),
+    "of a part that nobody knows yet": delta(content=[{"type": "film", "film": 1}]),
+    "of a choice": {**delta(content=" there"), "content_filter_results": {"hate": {}}},
+    "of a choice that is mostly null": {**delta(content=" there"), "stop_reason": 128},
+}
+
+
+@pytest.mark.parametrize("choice", UNNAMED.values(), ids=UNNAMED.keys())
+def test_stream_keeps_what_has_no_name_here(choice):
     """It was nowhere in what a stream gave."""
-    spoken = chunk(delta(**{name: [{"index": 0}]}))
-    assert Chunk(raw=spoken) in Played(PROVIDER, sse(HELLO, spoken, STOP)).pieces
+    told = chunk(choice)
+    played = Played(PROVIDER, sse(ROLE, HELLO, told, THERE, STOP))
+    assert Chunk(raw=told) in played.pieces
+    assert told in played.completion.raws
+    assert played.completion.text in ("Hello there", "Hello there there")
+
+
+def test_stream_keeps_what_has_no_name_beside_the_choices():
+    """Of a stream only the chunk that told the usage was kept."""
+    pictures = chunk(delta(content=" there"), images=[{"image_url": "https://example.org/a.png"}])
+    told = chunk(usage={**USAGE, "cost": 0.25})
+    body = sse(ROLE, HELLO, pictures, pictures, STOP, told)
+    assert Played(PROVIDER, body).completion.raws == (ROLE, pictures, told)
+
+
+def test_pieces_that_have_no_name_here_are_all_kept_though_they_are_alike():
+    silence = chunk(delta(audio={"data": "AAAA"}))
+    completion = Played(PROVIDER, sse(silence, silence, silence, STOP)).completion
+    assert completion.raws == (silence, silence, silence)
+
+
+def test_usage_in_every_chunk_is_kept_once():
+    """What a service repeats, with its sources, would be held as often as it has chunks."""
+    texts = [chunk(delta(content="a"), usage={**USAGE, "cost": n}) for n in range(5)]
+    last = chunk(delta("stop"), usage={**USAGE, "cost": 5})
+    assert Played(PROVIDER, sse(*texts, last)).completion.raws == (texts[0], last)
+
+
+@pytest.mark.parametrize("name", ["audio", "something"])
+def test_chunk_that_says_that_something_is_not_there_is_plain(name):
+    plain = chunk(delta(content="a", **{name: None}))
+    assert Played(PROVIDER, sse(ROLE, plain, STOP)).completion.raws == (ROLE,)
 
 
 def test_log_probabilities_come_with_their_text():
@@ -698,6 +828,47 @@ def test_choice_whose_text_was_filtered_out_is_empty():
     assert played.completion.finish_reason == "content_filter"
     assert played.completion.text == ""
     assert played.completion.usage.input_tokens == USAGE["prompt_tokens"]
+
+
+@pytest.mark.parametrize("finish", [None, "", "null"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_whole_completion_without_a_finish_reason_is_none(stream, finish):
+    """A body that did not say how it ended passed for a success where no stream was asked for."""
+    body = json.dumps(chunk(message(finish, content="The sea"), usage=USAGE)).encode()
+    error = Played(PROVIDER, body, stream=stream).error
+    assert isinstance(error, ProtocolError)
+    assert error.code == "no_finish_reason"
+
+
+def test_whole_completion_without_a_finish_reason_is_one_where_streams_may_lack_it_too():
+    body = json.dumps(chunk(message(None, content="Hi"), usage=USAGE)).encode()
+    completion = Played(openrouter(key="a-key"), body, stream=False).completion
+    assert (completion.text, completion.finish_reason) == ("Hi", "other")
+
+
+EVERY = [chunk(delta("stop", content=text)) for text in ("", "The", " sea", " is", " calm.")]
+
+
+def test_last_of_the_finish_reasons_that_text_follows_counts():
+    """The first one ended the answer, and the text behind it was lost."""
+    last = chunk(delta("length", content=" Or"))
+    completion = Played(PROVIDER, sse(*EVERY, last)).completion
+    assert completion.text == "The sea is calm. Or"
+    assert completion.finish_reason == "length"
+
+
+@pytest.mark.parametrize("events", [3, 4, 5])
+def test_finish_reason_that_text_has_followed_proves_nothing_without_done(events):
+    """Of such an answer nobody could tell that it was cut."""
+    played = Played(PROVIDER, sse(*EVERY[:events], done=False))
+    assert played.completion.finish_reason is None
+    assert Played(PROVIDER, sse(*EVERY[:events], "data: {", done=False)).error is not None
+
+
+def test_answer_whose_finish_came_with_its_text_is_whole_whatever_becomes_of_the_connection():
+    end = chunk(delta("stop", content=" there"))
+    completion = Played(PROVIDER, sse(HELLO, end, "data: {", done=False)).completion
+    assert (completion.text, completion.finish_reason) == ("Hello there", "stop")
 
 
 @pytest.mark.parametrize("end", range(0, len(STREAMS["plain"]), 7))
