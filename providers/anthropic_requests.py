@@ -82,6 +82,8 @@ def unfit(
         gone["top_p"] = "beside temperature"
     if not family.forced_calls and _is_forced(given):
         gone["tool_choice"] = "that forces a call"
+    if not all(text.strip() for text in _stops(given)):
+        gone["stop"] = "of white space alone"
     effort = given.get("reasoning_effort", "none")
     if effort != "none" and not _thinking(model, messages, max_tokens, given):
         gone["reasoning_effort"] = _hindrance(messages, given) or "with so few max_tokens"
@@ -153,8 +155,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     same = ("temperature", "top_p", "top_k", "thinking")
     body = {name: given[name] for name in same if name in given}
     if "stop" in given:
-        stop = given["stop"]
-        body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        body["stop_sequences"] = _stops(given)
     if "user" in given:
         body["metadata"] = {"user_id": given["user"]}
     if "tools" in given:
@@ -188,6 +189,11 @@ def _hindrance(messages: Sequence[Message], given: Mapping[str, Any]) -> str | N
     if _is_forced(given):
         return "beside a forced call"
     return None if prefill_of(messages) is None else "where an answer is continued"
+
+
+def _stops(given: Mapping[str, Any]) -> list[str]:
+    stop = given.get("stop", [])
+    return [stop] if isinstance(stop, str) else stop
 
 
 def _is_forced(given: Mapping[str, Any]) -> bool:

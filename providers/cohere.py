@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -20,10 +20,11 @@ from router import (
 from .bodies import read_answer
 from .cohere_answers import Reader
 from .cohere_errors import Problem
-from .cohere_requests import NAMES, body_of
+from .cohere_requests import NAMES, TEXT, body_of
 from .openai_parameters import (
     Logprobs,
     MaxTokens,
+    ParallelToolCalls,
     ResponseFormat,
     Seed,
     Stop,
@@ -96,6 +97,7 @@ class Cohere(ServiceProvider):
         url_variable="COHERE_BASE_URL",
         # The second is that of Cohere's own client.
         key_variables=("COHERE_API_KEY", "CO_API_KEY"),
+        only={"parallel_tool_calls": True},
     )
     renames = NAMES
     models = (
@@ -164,6 +166,7 @@ class Cohere(ServiceProvider):
         logprobs: Logprobs = None,
         tools: Tools = None,
         tool_choice: ToolChoice = None,
+        parallel_tool_calls: ParallelToolCalls = None,
         response_format: ResponseFormat = None,
         reasoning_effort: ReasoningEffort = None,
         thinking: Thinking = None,
@@ -188,6 +191,15 @@ class Cohere(ServiceProvider):
             stream=stream,
         )
         yield from self._answered(request, lambda response: read_answer(response, Reader()))
+
+    def unfit(
+        self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """What the service does in one way alone, and JSON beside tools, which it refuses."""
+        gone = dict(super().unfit(model, messages, arguments))
+        if arguments.get("tools") and arguments.get("response_format", TEXT) != TEXT:
+            gone["response_format"] = "beside tools"
+        return gone
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service chats with, and return them.

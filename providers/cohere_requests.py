@@ -41,6 +41,9 @@ BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096}
 """Tokens to think for an effort, as the other wires that count tokens have them; a high effort has
 no limit but the model's own."""
 
+TEXT = {"type": "text"}
+"""The `response_format` that nothing is said of."""
+
 PLAN = "tool_plan"
 """What marks the reasoning that is a plan for tools."""
 
@@ -65,7 +68,7 @@ def body_of(
         body[NAMES["stop"]] = [stop] if isinstance(stop, str) else stop
     if "tools" in given:
         body |= _tools(given["tools"], given.get("tool_choice"))
-    if "response_format" in given:
+    if given.get("response_format", TEXT) != TEXT:
         body["response_format"] = _response_format(given["response_format"])
     if "reasoning_effort" in given:
         body.setdefault("thinking", _thinking(given["reasoning_effort"]))
@@ -131,6 +134,8 @@ def _url(image: Image) -> str:
 
 
 def _result_part(part: Part) -> Block:
+    if isinstance(part, Image):
+        raise UnsupportedParameter("cohere takes no pictures in the results of tools")
     if not isinstance(part, File):
         return _part(part)
     named = {} if part.name is None else {"id": part.name}

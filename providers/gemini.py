@@ -22,7 +22,7 @@ from router import (
 from .bodies import read_answer
 from .gemini_answers import Reader
 from .gemini_errors import Problem
-from .gemini_requests import conversation, is_old, settings, thinks
+from .gemini_requests import conversation, is_old, settings, unfit
 from .openai_parameters import (
     Logprobs,
     MaxTokens,
@@ -75,9 +75,6 @@ def _model(id_: str, *without: str) -> Model:
 _FIXED_SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
 
 
-THINKING = ("reasoning_effort", "include_thoughts")
-"""What only models that think take."""
-
 MOST_LISTED = 1000
 """The longest page of the list of models that the service gives."""
 
@@ -118,6 +115,7 @@ class Gemini(ServiceProvider):
         url_variable="GEMINI_BASE_URL",
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         key_header="x-goog-api-key",
+        only={"parallel_tool_calls": True},
     )
     models = (
         _model("gemini-3.5-flash"),
@@ -163,8 +161,7 @@ class Gemini(ServiceProvider):
             ContentFiltered: The service refuses the prompt.
             ProtocolError: What came back is neither an answer nor an error of the service.
             RouterError: The service refused or failed: by its word for it, then by the status.
-            UnsupportedParameter: `tool_choice` or `response_format` is of a kind that it lacks,
-                or `parallel_tool_calls` is false.
+            UnsupportedParameter: `tool_choice` or `response_format` is of a kind that it lacks.
         """
         given = {name: value for name, value in locals().items() if value is not None}
         request = HttpRequest(
@@ -179,10 +176,8 @@ class Gemini(ServiceProvider):
     def unfit(
         self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]
     ) -> Mapping[str, str]:
-        """How to think, where the model does not."""
-        if thinks(model):
-            return {}
-        return {name: "with this model" for name in THINKING if name in arguments}
+        """What the service does in one way alone, and what the model refuses."""
+        return {**super().unfit(model, messages, arguments), **unfit(model, arguments)}
 
     def list_models(self) -> Generator[HttpRequest, HttpResponse, list[Model]]:
         """Yield the request for the models that the service serves, and return them.

@@ -58,6 +58,9 @@ CONFIG = {
 }
 """The parameters that are of one name and one value in the wire's `generationConfig`."""
 
+TEXT = {"type": "text"}
+"""The `response_format` that nothing is said of."""
+
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
@@ -80,9 +83,18 @@ def is_old(model: str) -> bool:
     return _OLD.search(model) is not None
 
 
-def thinks(model: str) -> bool:
-    """Whether the model can be told how to think: those before Gemini 2.5 refuse to be."""
-    return _THOUGHTLESS.search(model) is None
+def unfit(model: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """Which parameters the model refuses, each with words that say beside what.
+
+    Models before Gemini 2.5 cannot be told how to think, and those before Gemini 3 answer in JSON
+    or call functions.
+    """
+    thinking = ("reasoning_effort", "include_thoughts") if _THOUGHTLESS.search(model) else ()
+    gone = {name: "with this model" for name in thinking if name in given}
+    wanted = given.get("response_format") or TEXT
+    if is_old(model) and given.get("tools") and wanted != TEXT:
+        gone["response_format"] = "beside tools"
+    return gone
 
 
 def conversation(messages: Iterable[Message], *, old: bool) -> Json:
@@ -121,11 +133,8 @@ def settings(model: str, given: Mapping[str, Any]) -> Json:
     """The rest of a body: the parameters that were given, under the wire's names.
 
     Raises:
-        UnsupportedParameter: `tool_choice` or `response_format` is of a kind that the wire lacks,
-            or calls are wanted one at a time, which it has no word for.
+        UnsupportedParameter: `tool_choice` or `response_format` is of a kind that the wire lacks.
     """
-    if given.get("parallel_tool_calls") is False:
-        raise UnsupportedParameter("gemini takes no parallel_tool_calls but True")
     config = {wire: given[name] for name, wire in CONFIG.items() if name in given}
     if "stop" in given:
         stop = given["stop"]
@@ -137,9 +146,11 @@ def settings(model: str, given: Mapping[str, Any]) -> Json:
     if thinking:
         config["thinkingConfig"] = thinking
     body: Json = {"generationConfig": config} if config else {}
-    if given.get("tools"):
-        body["tools"] = _tools(given["tools"])
-    if "tool_choice" in given:
+    tools = _tools(given.get("tools") or ())
+    if tools:
+        body["tools"] = tools
+    # The service refuses a choice where there is no function.
+    if "tool_choice" in given and any("functionDeclarations" in tool for tool in tools):
         body["toolConfig"] = {"functionCallingConfig": _choice(given["tool_choice"])}
     return body
 
@@ -262,7 +273,7 @@ def _result(message: Message, calls: Mapping[str, ToolCall], *, old: bool) -> li
     media = [_part(part) for part in content if not isinstance(part, Text)]
     function: Json = {
         "name": name,
-        "response": _response(message.text, bool(media)),
+        "response": _response(message, bool(media)),
         **_id(call_id),
     }
     if media and not old:
@@ -271,8 +282,11 @@ def _result(message: Message, calls: Mapping[str, ToolCall], *, old: bool) -> li
     return [{"functionResponse": function}, *media]
 
 
-def _response(text: str, has_media: bool) -> Json:
+def _response(message: Message, has_media: bool) -> Json:
     """The result as the object that the wire wants: one in JSON as it is."""
+    text = message.text
+    if message.extra.get("is_error"):
+        return {"error": text}
     try:
         return msgspec.json.decode(text.encode(), type=Json)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -311,7 +325,7 @@ def _choice(choice: str | Mapping[str, Any]) -> Json:
 
 def _format(wanted: Mapping[str, Any] | None) -> Json:
     kind = None if wanted is None else wanted.get("type")
-    if wanted is None or kind == "text":
+    if wanted is None or wanted == TEXT:
         return {}
     if kind == "json_object":
         return {"responseMimeType": "application/json"}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 from router import (
+    FEATURE,
     TUNING,
     Exchange,
     HttpRequest,
@@ -27,6 +28,7 @@ from .openai_parameters import (
     Logprobs,
     MaxTokens,
     MinP,
+    ParallelToolCalls,
     Penalty,
     RepetitionPenalty,
     ResponseFormat,
@@ -42,6 +44,11 @@ from .service import Service, ServiceProvider
 
 # -- what a call takes beside OpenAI's parameters of the same name; a default of None is not sent
 
+ToolChoice = Annotated[
+    Literal["auto", "none"] | None,
+    FEATURE,
+    Meta(description="Whether it may call a function; it cannot be made to."),
+]
 ReasoningEffort = Annotated[
     Literal["none", "minimal", "low", "medium", "high"] | None,
     TUNING,
@@ -85,6 +92,7 @@ class Ollama(ServiceProvider):
         url_variable="OLLAMA_BASE_URL",
         key_variables=("OLLAMA_API_KEY",),
         needs_key=False,
+        only={"parallel_tool_calls": True},
     )
     renames = NAMES
 
@@ -107,6 +115,8 @@ class Ollama(ServiceProvider):
         logprobs: Logprobs = None,
         top_logprobs: TopLogprobs = None,
         tools: Tools = None,
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: ParallelToolCalls = None,
         response_format: ResponseFormat = None,
         reasoning_effort: ReasoningEffort = None,
         num_ctx: NumCtx = None,

@@ -50,7 +50,7 @@ def body_of(
         options["stop"] = [stop] if isinstance(stop, str) else stop
     if options:
         body["options"] = options
-    if "tools" in given:
+    if "tools" in given and given.get("tool_choice") != "none":
         body["tools"] = [_tool(tool) for tool in given["tools"]]
     if "reasoning_effort" in given:
         effort = given["reasoning_effort"]

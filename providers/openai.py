@@ -20,7 +20,6 @@ from router import (
     Model,
     RouterError,
     Secret,
-    UnsupportedParameter,
     UpstreamError,
 )
 
@@ -62,7 +61,6 @@ class Row(Service, frozen=True, kw_only=True):
     Attributes:
         models: Those that are known; it takes others too.
         without: Parameters of `OpenAI.create_completion` that it lacks.
-        only: Those that it lacks, but does as one value says: that one is taken, and not sent.
         renames: Those that it takes under another name.
         stream_usage: Whether it takes `stream_options`, and tells a stream's usage only then.
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
@@ -77,7 +75,6 @@ class Row(Service, frozen=True, kw_only=True):
 
     models: tuple[Model, ...] = ()
     without: tuple[str, ...] = ()
-    only: Mapping[str, Any] = field(default_factory=dict)
     renames: Mapping[str, str] = field(default_factory=dict)
     stream_usage: bool = True
     lenient_done: bool = False
@@ -228,11 +225,8 @@ class OpenAI(ServiceProvider):
         body = {
             name: value
             for name, value in arguments.items()
-            if value is not None and name not in ("self", "stream")
+            if value is not None and name not in ("self", "stream", *row.only)
         }
-        for name, value in row.only.items():
-            if body.pop(name, value) != value:
-                raise UnsupportedParameter(f"{self.name} takes no {name} but {value!r}")
         body["messages"] = [sent_message(message, row.reasoning) for message in body["messages"]]
         if not row.cache_markers:
             drop_cache_markers(body)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from providers.catalogue import known_models
 from router import (
@@ -17,6 +17,7 @@ from router import (
     Exchange,
     HttpRequest,
     HttpResponse,
+    Message,
     Model,
     ProtocolError,
     RouterError,
@@ -60,6 +61,8 @@ class Service(Struct, frozen=True, kw_only=True):
         key_variables: The environment variables that may hold its key, the first that does counts.
         needs_key: Whether a call without a key is refused here, before anything is sent.
         key_header: The header that the key goes into, where that is not `Authorization`.
+        only: Parameters that it does as one value says, and has no word for: that one is taken,
+            and not sent.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Service(Struct, frozen=True, kw_only=True):
     key_variables: tuple[str, ...]
     needs_key: bool = True
     key_header: str | None = None
+    only: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key_names(self) -> str:
@@ -140,6 +144,16 @@ class ServiceProvider(WireProvider):
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
         return known_models(self.name)
+
+    def unfit(
+        self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """What the service does in one way alone, where another is asked for."""
+        return {
+            name: f"but {value!r}"
+            for name, value in self.service.only.items()
+            if arguments.get(name, value) != value
+        }
 
     def missing(self) -> str | None:
         try:

@@ -585,6 +585,13 @@ def test_one_of_two_samplers_is_enough_for_the_models_that_take_one():
     assert refused("claude-sonnet-4-20250514", **both) == {}
 
 
+@pytest.mark.parametrize("stop", ["\n", ["END", " "], ""])
+def test_text_to_stop_at_has_a_character_that_is_not_blank(stop):
+    """The service refuses others, and that was the call's own fault."""
+    assert refused("claude-opus-4-6", stop=stop) == {"stop": "of white space alone"}
+    assert refused("claude-opus-4-6", stop=["END", "a "]) == {}
+
+
 @pytest.mark.parametrize("forced", [FORCED, NAMED])
 def test_forced_call_is_for_models_that_can_be_forced(forced):
     refusal = {"tool_choice": "that forces a call"}

@@ -46,6 +46,7 @@ VALUES = {
     "logprobs": True,
     "tools": [{"type": "function", "function": {"name": "look"}}],
     "tool_choice": "required",
+    "parallel_tool_calls": True,
     "response_format": {"type": "json_object"},
     "reasoning_effort": "low",
     "thinking": {"type": "disabled"},

@@ -100,6 +100,28 @@ def test_schema_goes_where_the_wire_has_it():
     assert body(response_format=plain)["response_format"] == plain
 
 
+def test_answer_in_plain_text_needs_no_form():
+    assert "response_format" not in body(response_format={"type": "text"})
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (
+            {"tools": TOOLS, "response_format": {"type": "json_object"}},
+            {"response_format": "beside tools"},
+        ),
+        ({"tools": TOOLS, "response_format": {"type": "text"}}, {}),
+        ({"tools": [], "response_format": {"type": "json_object"}}, {}),
+        ({"parallel_tool_calls": False}, {"parallel_tool_calls": "but True"}),
+        ({"parallel_tool_calls": True}, {}),
+    ],
+)
+def test_what_does_not_go_together_goes_elsewhere(given, wanted):
+    """JSON beside tools was the call's own fault, since the service refuses it."""
+    assert Cohere(key="k").unfit("m", (), given) == wanted
+
+
 def test_tools_go_out_as_they_are_and_nothing_is_said_of_a_free_choice():
     marked = [{**TOOLS[0], "cache_control": {"type": "ephemeral"}}, TOOLS[1]]
     assert body(tools=marked)["tools"] == TOOLS

@@ -104,9 +104,10 @@ def test_model_is_one_place_of_the_url(model, path):
 def test_every_parameter_of_the_signature_is_sent():
     provider = Gemini(key=KEY)
     assert VALUES.keys() == {p.name for p in read_signature(provider.create_completion, "gemini")}
-    plain = sent(provider, model="gemini-3.5-flash").json
+    tools = {"tools": [{"type": "function", "function": {"name": "sun"}}]}
+    plain = sent(provider, model="gemini-3.5-flash", **tools).json
     for name, value in VALUES.items():
-        body = sent(provider, model="gemini-3.5-flash", **{name: value}).json
+        body = sent(provider, model="gemini-3.5-flash", **{**tools, name: value}).json
         assert (body == plain) is (name == "parallel_tool_calls"), name  # it always does
 
 

@@ -24,6 +24,7 @@ from router import (
 from router.messages import check_messages
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.5-flash"
+TOOLS = [{"type": "function", "function": {"name": "clock"}}]
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
@@ -459,17 +460,41 @@ def test_functions_are_declared_together_and_other_tools_go_as_they_are():
     ],
 )
 def test_tool_choice_is_a_mode(choice, wanted):
-    body = settings(NEW, {"tool_choice": choice})
-    assert body == {"toolConfig": {"functionCallingConfig": wanted}}
+    body = settings(NEW, {"tool_choice": choice, "tools": TOOLS})
+    assert body["toolConfig"] == {"functionCallingConfig": wanted}
+
+
+@pytest.mark.parametrize("tools", [None, [], [{"googleSearch": {}}]])
+def test_tool_choice_is_left_out_where_there_is_no_function(tools):
+    """The service answered with a 400."""
+    assert "toolConfig" not in settings(NEW, {"tool_choice": "auto", "tools": tools})
+
+
+JSON = {"type": "json_object"}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "wanted"),
+    [
+        (OLD, {"response_format": JSON, "tools": TOOLS}, {"response_format": "beside tools"}),
+        (NEW, {"response_format": JSON, "tools": TOOLS}, {}),
+        (OLD, {"response_format": JSON, "tools": []}, {}),
+        (OLD, {"response_format": {"type": "text"}, "tools": TOOLS}, {}),
+        (NEW, {"parallel_tool_calls": False}, {"parallel_tool_calls": "but True"}),
+        (NEW, {"parallel_tool_calls": True}, {}),
+    ],
+)
+def test_what_does_not_go_together_goes_elsewhere(model, given, wanted):
+    """JSON beside functions was the call's own fault for a model before Gemini 3."""
+    assert Gemini(key="k").unfit(model, (), given) == wanted
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        {"tool_choice": "sometimes"},
-        {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
-        {"tool_choice": {"type": "function", "function": {}}},
-        {"parallel_tool_calls": False},
+        {"tool_choice": "sometimes", "tools": TOOLS},
+        {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}, "tools": TOOLS},
+        {"tool_choice": {"type": "function", "function": {}}, "tools": TOOLS},
         {"response_format": {"type": "grammar"}},
         {"response_format": {"type": "json_schema"}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "no schema"}}},
@@ -478,6 +503,13 @@ def test_tool_choice_is_a_mode(choice, wanted):
 def test_form_that_the_wire_lacks_is_refused(given):
     with pytest.raises(UnsupportedParameter, match=next(iter(given))):
         settings(NEW, given)
+
+
+def test_result_of_a_call_that_failed_says_so():
+    """It went out as any result."""
+    failed = {**result("1", "it is broken"), "is_error": True}
+    (part,) = body_of(asked(call("1", "sun")), failed)["contents"][-1]["parts"]
+    assert part["functionResponse"]["response"] == {"error": "it is broken"}
 
 
 def test_typed_messages_are_taken_as_dicts_are():

@@ -50,6 +50,8 @@ VALUES = {
     "logprobs": True,
     "top_logprobs": 2,
     "tools": [{"type": "function", "function": {"name": "look"}}],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
     "response_format": {"type": "json_object"},
     "reasoning_effort": "low",
     "num_ctx": 8192,

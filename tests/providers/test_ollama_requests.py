@@ -37,6 +37,17 @@ def test_request_is_the_call_and_nothing_more():
     }
 
 
+def test_tools_may_be_left_to_the_model_or_kept_from_it():
+    assert body(tools=TOOLS, tool_choice="auto")["tools"] == TOOLS
+    assert "tools" not in body(tools=TOOLS, tool_choice="none")
+
+
+def test_calls_come_at_once_and_not_otherwise():
+    assert body(parallel_tool_calls=True) == body()
+    gone = Ollama().unfit("m", (), {"parallel_tool_calls": False})
+    assert gone == {"parallel_tool_calls": "but True"}
+
+
 @emulated("ollama", "stop", "seed")
 def test_options_have_the_names_of_the_wire():
     same = {
