@@ -363,7 +363,7 @@ def _meaning(message: dict[str, Any]) -> Meaning:
 
 def _seal(block: dict[str, Any]) -> str | None:
     key = {"thinking": "signature", "redacted_thinking": "data"}.get(block["type"])
-    return None if key is None else block[key]
+    return None if key is None else block.get(key)
 
 
 def _cited(citation: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from router import (
     QuotaExhausted,
     RateLimited,
     RouterError,
+    UnsupportedParameter,
     UpstreamError,
     Usage,
 )
@@ -230,6 +231,8 @@ def _is_stream(recording: Recording) -> bool:
 def _failure(recording: Recording, error: dict[str, Any]) -> type[RouterError]:
     if error.get("code") == "tool_use_failed":
         return BadRequest
+    if error.get("code") in ("unsupported_parameter", "unsupported_value"):
+        return UnsupportedParameter
     said = error["message"].lower()
     if "context length" in said or error.get("type") == "too_many_prompt_tokens":
         return ContextOverflow
