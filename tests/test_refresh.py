@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from emulators.loopback import LoopbackServer, Reply, Request
 
 from router import HttpRequest, Model, ModelNotFound, Router, WireProvider, error_for_status
 from router.refresh import ModelCache
@@ -34,26 +33,17 @@ class Listing(WireProvider):
         return [Model(id=name) for name in response.json(list[str])]
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = b'["first", "second"]'
-        self.send_response(200 if self.path == "/models" else 500)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+class Server(LoopbackServer):
+    """Has the list at `/models`; everything else is broken."""
 
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+    def handle(self, request: Request) -> Reply:
+        return Reply.json(200 if request.path == "/models" else 500, ["first", "second"])
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with Server() as server:
+        yield server.url
 
 
 def ids(router: Router) -> list[str]:

@@ -58,8 +58,7 @@ def ask(server: FaultServer, wire: Wire, kind: Kind, *, stream: bool = True) -> 
     """A call to the wire's service, with a healthy target behind it."""
     one = wire.make(server.url)
     providers = [one, ScriptedProvider("two", ["elsewhere"])]
-    # Nothing here is under TLS, and reading the usual certificates takes as long as all the rest.
-    with Routed(kind, providers, policy=POLICY, verify=False) as routed:
+    with Routed(kind, providers, policy=POLICY) as routed:
         result = routed.call([f"{one.name}/m", "two/model"], stream=stream)
     check_trace(result.trace)
     return result

@@ -137,9 +137,7 @@ class LoopbackServer:
         self._tcp = _Listener(self)
         self.port: int = self._tcp.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(
-            target=self._tcp.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def handle(self, request: Request) -> Reply:
         """Answers a request; called with `changed` held."""
@@ -178,9 +176,9 @@ class LoopbackServer:
             sockets = list(self._sockets)
         for sock in sockets:
             _shut(sock)
-        self._tcp.shutdown()
-        self._tcp.server_close()
+        socket.create_connection(self._tcp.server_address).close()  # the thread waits for one
         self._thread.join()
+        self._tcp.server_close()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -195,6 +193,10 @@ class LoopbackServer:
         self.close()
         if self._faults:
             raise self._faults[0]
+
+    def _serve(self) -> None:
+        while not self.closing.is_set():
+            self._tcp.handle_request()
 
     def answer(self, request: Request) -> Reply:
         """Records a request and finds its answer."""
