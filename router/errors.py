@@ -170,7 +170,7 @@ class BadRequest(RouterError):
 
 
 class UnsupportedParameter(RouterError):
-    """No target takes a parameter, or its value: known before anything is sent, or from a server."""
+    """No target takes a parameter, or its value. Raised before anything is sent, or by a server."""
 
 
 class ContextOverflow(RouterError):
