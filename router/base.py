@@ -38,7 +38,7 @@ from router.secret import Unshown, forgetful
 from router.slots import Slots
 from router.structured import parse, response_format_of
 from router.transport.settings import TransportSettings
-from router.types import Completion, Model, Target
+from router.types import Completion, Model, Target, Trace
 from router.values import plain
 
 Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
@@ -69,8 +69,8 @@ class Prepared(Unshown, frozen=True, kw_only=True):
             return completion
         try:
             parsed = parse(completion.text, self.answer_type)
-        except ValueError as error:
-            return msgspec.structs.replace(completion, parse_error=str(error))
+        except Exception as error:  # noqa: BLE001  # the class is the caller's, and the answer paid for
+            return msgspec.structs.replace(completion, parse_error=str(error) or repr(error))
         return msgspec.structs.replace(completion, parsed=parsed)
 
 
@@ -125,6 +125,7 @@ class BaseRouter:
             self._host.load_all()
         self._model_cache = model_cache
         self._catalog = Catalog(self._host, order, model_cache)
+        self._catalog.check_names(self.policy.constrained)
         self._planner = Planner(self._catalog, tags or {})
         self._routes = check_routes(routes or {}, self._catalog, self._host)
 
@@ -258,11 +259,14 @@ class BaseRouter:
             BadRequest, UnsupportedParameter, ModelNotFound: As the call itself; but a call that
                 no target can take is explained, not raised.
         """
-        job, _ = self._plan(model, messages, stream, policy, extra_body, extra_headers, parameters)
+        job, _ = self._plan(
+            self._new_id(), model, messages, stream, policy, extra_body, extra_headers, parameters
+        )
         return explain(job, self.state, self.clock())
 
     def _plan(
         self,
+        request_id: str,
         model: ModelArgument,
         messages: Messages,
         stream: bool,
@@ -298,15 +302,27 @@ class BaseRouter:
                 headers=extra_headers,
             ),
         )
-        self._catalog.check_names((*(call.policy.only or ()), *call.policy.never))
+        self._catalog.check_names(call.policy.constrained)
         targets = targets_of(route.ordered(self.state.draw) if route else model, self._catalog)
-        return self._planner.plan(targets, call, self._new_id()), call
+        return self._planner.plan(targets, call, request_id), call
 
     @forgetful
     def _prepare(self, *arguments: Any) -> Prepared:
-        """Plan a call that will be made; the arguments are those of `_plan`."""
-        started = self.clock()
-        job, call = self._plan(*arguments)
+        """Plan a call that will be made; the arguments are those of `_plan`, but for its id.
+
+        One that ends here is told like any other.
+        """
+        started, request_id = self.clock(), self._new_id()
+        try:
+            return self._prepared(started, *self._plan(request_id, *arguments))
+        except BaseException as error:
+            trace = getattr(error, "trace", None) or Trace(request_id=request_id)
+            report = Report(request_id, self._log, self._host)
+            report.failed(trace, error, 1000 * (self.clock() - started))
+            raise
+
+    def _prepared(self, started: float, job: Job, call: Call) -> Prepared:
+        """A call that was planned, with all that driving it needs."""
         report = Report(job.request_id, self._log, self._host)
         journal = Journal(job.request_id, started, report)
         for skipped in job.passed_over:

@@ -264,7 +264,7 @@ def chat(
                 _write_json(_failure(error))
             elif error.trace is not None and log == "console":
                 _write_attempts(error.trace)
-            if error.attempts and log == "json":
+            if error.trace is not None and log == "json":
                 ctx.exit(exit_code(error))  # the log has told it
             raise
         if as_json:
@@ -349,7 +349,9 @@ def _write_attempts(trace: Trace) -> None:
     rows += [
         (skipped.target, "passed over", "", "", "", skipped.detail) for skipped in trace.passed_over
     ]
-    table.write(("target", "outcome", "latency", "ttft", "tokens", "notes"), rows, sys.stderr)
+    if rows:
+        headings = ("target", "outcome", "latency", "ttft", "tokens", "notes")
+        table.write(headings, rows, sys.stderr)
 
 
 def _attempt_row(attempt: Attempt) -> tuple[str, ...]:

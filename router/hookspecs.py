@@ -86,7 +86,7 @@ def attempt_finished(attempt: Attempt) -> None:
 
 @hookspec
 def completion_finished(summary: CallSummary) -> None:
-    """Called once a call, when it has ended: answered, failed, or closed by its caller.
+    """Called once a call, when it has ended: answered, failed, refused, or closed by its caller.
 
     In the thread of the call: do not block. When it raises, the call's end stays what it was.
     """

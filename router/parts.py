@@ -129,8 +129,9 @@ def is_url(text: str | None) -> bool:
 
 
 def shown(value: object) -> str:
-    """A wrong role or type, cut short, since it may hold what was meant as content."""
-    return repr(value)[:40] if isinstance(value, str) else _kind(value)
+    """A wrong role or type; one that is no single word may be what was meant as content."""
+    is_word = isinstance(value, str) and value.isascii() and value.isidentifier()
+    return repr(value)[:40] if is_word else _kind(value)
 
 
 def _check_typed(part: Part, where: str) -> Part:

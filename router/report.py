@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from router import events
-from router.errors import Cancelled
+from router.errors import Cancelled, RouterError
 from router.events import Log
 from router.hookspecs import CallSummary
 from router.plugins import PluginHost
@@ -60,7 +60,17 @@ class Report:
         self._finished(completion.trace, completion.target, None, latency_ms)
 
     def failed(self, trace: Trace, error: BaseException, latency_ms: float) -> None:
-        """The call ends without a whole answer."""
+        """The call ends without a whole answer: by an error, or because nobody wants it any more.
+
+        Args:
+            trace: What it did; the error is given it.
+            error: What ends it. One that is no `Exception` is told as `Cancelled`.
+            latency_ms: From the call to its end, in milliseconds.
+        """
+        if not isinstance(error, Exception):
+            error = Cancelled("closed by the caller")
+        elif isinstance(error, RouterError) and error.trace is None:
+            error.trace = trace
         cancelled = isinstance(error, Cancelled)
         tell = self._log.info if cancelled else self._log.error
         tell(

@@ -96,7 +96,8 @@ def _key(key: Any, where: str) -> str:
 
 def _under(where: str, key: Any) -> str:
     """The name of what stands under a key; one that is no plain word may be the caller's secret."""
-    return f"{where}.{key[:40]}" if isinstance(key, str) and key.isidentifier() else f"{where}[...]"
+    is_word = isinstance(key, str) and key.isascii() and key.isidentifier()
+    return f"{where}.{key[:40]}" if is_word else f"{where}[...]"
 
 
 def _a(value: Any) -> str:

@@ -200,3 +200,21 @@ def test_an_answer_of_another_form_is_returned_with_the_reason() -> None:
     assert answer.parsed is None
     assert answer.text == "no JSON"
     assert answer.parse_error
+
+
+def test_an_answer_is_not_lost_to_a_validator_that_breaks() -> None:
+    """What it raised was raised by the call, which then ended in no log and no hook."""
+
+    class Broken(AModel):
+        @pydantic.model_validator(mode="after")
+        def check(self) -> Broken:
+            raise LookupError("no such name")
+
+    @provider("fixed", models=["model"])
+    def fixed(model: str, messages: list[Any], stream: bool, *, response_format: Any) -> Any:
+        yield '{"name": "sea"}'
+
+    with Router([fixed], allow=[]) as router:
+        answer = router.create_completion("fixed/model", USER, response_format=Broken)
+    assert (answer.parsed, answer.text) == (None, '{"name": "sea"}')
+    assert answer.parse_error == "no such name"

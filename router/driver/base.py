@@ -9,7 +9,7 @@ from router.answer import Answer
 from router.base import Prepared
 from router.clock import Clock
 from router.commands import Begin
-from router.errors import Cancelled, RouterError
+from router.errors import RouterError
 from router.exchange import Action, Notes, run
 from router.flow import Flow, route
 from router.job import State
@@ -138,12 +138,7 @@ class BaseDrive:
             return
         if prepared.journal.running:
             prepared.journal.end("cancelled", self._clock(), self._run)
-        trace = prepared.journal.trace()
-        if not isinstance(error, Exception):
-            error = Cancelled("closed by the caller")
-        elif isinstance(error, RouterError) and error.trace is None:
-            error.trace = trace
-        prepared.report.failed(trace, error, self._milliseconds())
+        prepared.report.failed(prepared.journal.trace(), error, self._milliseconds())
 
     def _milliseconds(self) -> float:
         return 1000 * (self._clock() - self.prepared.started)
