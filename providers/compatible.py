@@ -70,6 +70,7 @@ azure = Row(
     key_variables=("AZURE_OPENAI_API_KEY",),
     without=_OPEN_SAMPLERS,
     renames={"max_tokens": "max_completion_tokens"},  # as OpenAI
+    takes_back=("refusal", "audio"),  # likewise
     path="/openai/deployments/{model}/chat/completions",
     query={"api-version": "2024-10-21"},
     key_header="api-key",
@@ -260,6 +261,8 @@ openrouter = Row(
     only=_ONE_CHOICE,
     lenient_done=True,  # some providers behind it give no finish reason
     reasoning="reasoning_details",
+    # The annotations are of a file that it has parsed, and need not again.
+    takes_back=("refusal", "audio", "images", "annotations"),
     cache_markers=True,  # for the models of Anthropic and Google behind it
     dialect=(effort_as_reasoning,),
 )

@@ -68,6 +68,7 @@ class Row(Service, frozen=True, kw_only=True):
         path: What stands behind the base URL; `{model}` is the model's name.
         query: What stands behind the path.
         reasoning: Where it wants the reasoning of earlier turns; `None` where it does not.
+        takes_back: What of an answer it takes in a later turn, beside text, calls and reasoning.
         cache_markers: Whether it takes `cache_control` in messages, parts and tools.
         dialect: What it wants said in another way, in this order.
         codes: What error codes mean that are its alone, in lower case.
@@ -82,6 +83,7 @@ class Row(Service, frozen=True, kw_only=True):
     path: str = "/chat/completions"
     query: Mapping[str, str] = field(default_factory=dict)
     reasoning: ReasoningPlace | None = None
+    takes_back: tuple[str, ...] = ()
     cache_markers: bool = False
     dialect: tuple[Dialect, ...] = ()
     codes: Codes = field(default_factory=dict)
@@ -227,7 +229,9 @@ class OpenAI(ServiceProvider):
             for name, value in arguments.items()
             if value is not None and name not in ("self", "stream", *row.only)
         }
-        body["messages"] = [sent_message(message, row.reasoning) for message in body["messages"]]
+        body["messages"] = [
+            sent_message(message, row.reasoning, row.takes_back) for message in body["messages"]
+        ]
         if not row.cache_markers:
             drop_cache_markers(body)
         for change in row.dialect:
@@ -313,5 +317,6 @@ openai = Row(
     ),
     without=("top_k", "min_p", "repetition_penalty"),
     renames={"max_tokens": "max_completion_tokens"},  # its reasoning models refuse the old name
+    takes_back=("refusal", "audio"),
     dialect=(no_files_by_url,),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .openai_reasoning import ReasoningPlace, put_back
@@ -13,16 +13,29 @@ _TOLD = ("reasoning_content", "reasoning")
 """What services call the text of their reasoning, in an answer and where they want it back."""
 
 
-def sent_message(message: Mapping[str, Any], place: ReasoningPlace | None) -> dict[str, Any]:
+_ANSWERED = ("refusal", "audio", "annotations", "images", "executed_tools")
+"""What an answer has beside its text, its calls and its reasoning; many services refuse it."""
+
+
+def sent_message(
+    message: Mapping[str, Any], place: ReasoningPlace | None, takes_back: Collection[str] = ()
+) -> dict[str, Any]:
     """A message as it goes out: no word of whose it was, the reasoning where it is wanted.
 
-    An answer that the caller gives back may have what other services refuse: empty annotations,
-    and the reasoning under another service's name.
+    An answer that the caller gives back may have what other services refuse: the reasoning under
+    another service's name, and what only `takes_back` lists. A refusal or what was spoken is text
+    for the others.
     """
     sent = dict(message)
     sent.pop("origin", None)
-    if not sent.get("annotations"):
-        sent.pop("annotations", None)
+    told = {name: sent.pop(name) for name in _ANSWERED if name in sent}
+    if (spoken := told.get("audio")) and isinstance(spoken, dict) and "id" in spoken:
+        told["audio"] = {"id": spoken["id"]}  # its data is in the answer alone
+    kept = {name: value for name, value in told.items() if value and name in takes_back}
+    if not (sent.get("content") or sent.get("tool_calls") or kept) and told:
+        transcript = spoken.get("transcript") if isinstance(spoken, dict) else None
+        sent["content"] = told.get("refusal") or transcript or ""
+    sent |= kept
     if "tool_calls" in sent:
         sent["tool_calls"] = [
             {name: value for name, value in call.items() if name != "signature"}

@@ -93,12 +93,48 @@ def test_reasoning_of_another_name_is_a_part_for_mistral():
     ]
 
 
-def test_annotations_that_are_none_are_not_sent():
-    """Every answer of OpenAI's has them, and Groq refuses a message with them."""
-    message = {"role": "assistant", "content": "Noon.", "annotations": []}
-    assert "annotations" not in sent(compatible.groq, [message])["messages"][0]
-    told = {**message, "annotations": [{"type": "file"}]}  # OpenRouter wants those of a file back
-    assert sent(compatible.openrouter, [told])["messages"] == [told]
+ANSWERED = {
+    "annotations": [{"type": "file"}],
+    "audio": {"id": "audio_1", "data": "UklG", "expires_at": 1, "transcript": "At noon."},
+    "refusal": "I will not tell.",
+    "images": [{"type": "image_url"}],
+    "executed_tools": [{"type": "search"}],
+}
+TAKEN_BACK = {
+    "openai": {"refusal": "I will not tell.", "audio": {"id": "audio_1"}},
+    "azure": {"refusal": "I will not tell.", "audio": {"id": "audio_1"}},
+    "openrouter": {
+        "refusal": "I will not tell.",
+        "audio": {"id": "audio_1"},
+        "images": [{"type": "image_url"}],
+        "annotations": [{"type": "file"}],
+    },
+}
+ROWS = {row.name: row for row in [openai, *vars(compatible).values()] if isinstance(row, Row)}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_answer_is_given_back_with_what_the_service_takes(name):
+    """Groq, Mistral, Cerebras and Fireworks refuse a message with a key that they do not know."""
+    answer = {"role": "assistant", "content": "Noon."}
+    empty = {**answer, "annotations": [], "audio": {}, "refusal": ""}
+    assert sent(ROWS[name], [empty])["messages"] == [answer]
+    taken = sent(ROWS[name], [{**answer, **ANSWERED}])["messages"]
+    assert taken == [{**answer, **TAKEN_BACK.get(name, {})}]
+
+
+@pytest.mark.parametrize("content", [None, ""])
+@pytest.mark.parametrize(
+    ("said", "text"), [("refusal", "I will not tell."), ("audio", "At noon."), ("images", "")]
+)
+def test_answer_without_a_text_has_what_it_said_as_text(content, said, text):
+    """It went out without anything in it, which is refused."""
+    answer = {"role": "assistant", "content": content, said: ANSWERED[said]}
+    messages = sent(compatible.groq, [answer])["messages"]
+    assert messages == [{"role": "assistant", "content": text}]
+    if said != "images":
+        kept = TAKEN_BACK["openai"][said]
+        assert sent(openai, [answer])["messages"] == [{**answer, said: kept}]
 
 
 @pytest.mark.parametrize("stream", [True, False])
