@@ -58,6 +58,8 @@ alibaba = Row(
     reasoning="reasoning_content",
     cache_markers=True,
     dialect=(system_for_developer, effort_as_budget),
+    # Its list of errors: with a 429, another name for Throttling.AllocationQuota, of a minute.
+    codes={"insufficient_quota": RateLimited},
 )
 
 # The deployment stands in the path, and the version of the API, its newest stable one, behind it.

@@ -40,6 +40,9 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _EPOCH = 1e9
 """From here on a number is seconds since the epoch (2001), below it seconds from now."""
 
+_EPOCH_MS = 1e11
+"""From here on it is milliseconds since then, as OpenRouter has it."""
+
 _NUMBER = re.compile(r"\d+(?:\.\d*)?(?:e\d+)?", re.ASCII | re.IGNORECASE)
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
@@ -137,8 +140,10 @@ def _date(text: str | None) -> float | None:
 
 
 def _timestamp(text: str) -> float | None:
-    """An RFC 3339 time, or seconds since the epoch, as seconds since the epoch."""
+    """An RFC 3339 time, or seconds or milliseconds since the epoch, as seconds since it."""
     if (number := _number(text)) is not None:
+        if number >= _EPOCH_MS:
+            return number / 1000
         return number if number >= _EPOCH else None
     try:
         return _utc(datetime.datetime.fromisoformat(text))

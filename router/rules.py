@@ -101,6 +101,7 @@ RULES: Rules = {
     (Overloaded, "UNAVAILABLE"): _BUSY,  # Gemini's "The model is overloaded"
     (Overloaded, "local"): Rule(again="never", elsewhere="yes", cools="nothing"),
     UpstreamError: Rule(again="last", elsewhere="yes", cools="host"),
+    (UpstreamError, 400): Rule(again="last", elsewhere="yes", cools="target"),
     (UpstreamError, 409): Rule(again="once", elsewhere="yes", cools="nothing"),
     Timeout: Rule(again="last", elsewhere="yes", cools="host"),
     (Timeout, "connect"): Rule(again="never", elsewhere="yes", cools="host"),

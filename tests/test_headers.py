@@ -124,6 +124,10 @@ def test_retry_after_that_is_malformed_is_ignored(value):
             7,
         ),
         ({"anthropic-ratelimit-unified-reset": str(2_000_000_000)}, MAX_RETRY_AFTER),
+        (  # OpenRouter: milliseconds, which were taken for seconds, and waited for a day
+            {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(1000 * (int(NOW) + 40))},
+            40,
+        ),
         (
             {
                 "x-ratelimit-remaining-requests": "1",

@@ -5,6 +5,7 @@ import json
 import pytest
 from emulators.chat import Played
 
+from providers import compatible
 from providers.openai import openai
 from providers.openai_errors import CODE_ERRORS, Problem
 from router import (
@@ -44,7 +45,11 @@ ERRORS = [
     (400, said("unsupported_value"), UnsupportedParameter, "unsupported_value"),
     (400, said("model_decommissioned"), ModelNotFound, "model_decommissioned"),
     (400, said(), BadRequest, "invalid_request_error"),
-    (400, said("tool_use_failed"), BadRequest, "tool_use_failed"),
+    (400, said("invalid_prompt"), ContentFiltered, "invalid_prompt"),
+    (400, said("tool_use_failed"), UpstreamError, "tool_use_failed"),
+    (400, said("json_validate_failed"), UpstreamError, "json_validate_failed"),
+    (400, said("model_terms_required"), PermissionDenied, "model_terms_required"),
+    (400, said("organization_restricted"), PermissionDenied, "organization_restricted"),
     (401, said("invalid_api_key"), AuthError, "invalid_api_key"),
     (402, said(None, None), QuotaExhausted, "402"),
     (403, said("unsupported_country_region_territory"), PermissionDenied, None),
@@ -106,6 +111,101 @@ ERRORS = [
     (400, said(message="This model's maximum prompt length is 8"), ContextOverflow, None),
     (400, said(message="Range of input length should be [1, 8]"), ContextOverflow, None),
     (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 8"}, ContextOverflow, None),
+    # Azure
+    (400, {"error": {"code": "OperationNotSupported", "message": "No."}}, ModelNotFound, None),
+    (404, {"error": {"code": "DeploymentNotFound", "message": "No."}}, ModelNotFound, None),
+    (
+        400,
+        {
+            "error": {
+                "message": "The response was filtered.",
+                "type": None,
+                "param": "prompt",
+                "code": "content_filter",
+                "status": 400,
+                "innererror": {"code": "ResponsibleAIPolicyViolation"},
+            }
+        },
+        ContentFiltered,
+        "content_filter",
+    ),
+    # Alibaba
+    (400, said("data_inspection_failed"), ContentFiltered, None),
+    (400, {"error": {"code": "DataInspectionFailed", "message": "No."}}, ContentFiltered, None),
+    (403, said("AllocationQuota.FreeTierOnly"), PermissionDenied, "AllocationQuota.FreeTierOnly"),
+    (429, {"code": "Throttling.RateQuota", "message": "No."}, RateLimited, "Throttling.RateQuota"),
+    # Cerebras, whose body is the error
+    (
+        429,
+        {"message": "No.", "type": "too_many_requests_error", "code": "request_quota_exceeded"},
+        RateLimited,
+        "request_quota_exceeded",
+    ),
+    (429, {"message": "High traffic", "code": "queue_exceeded"}, Overloaded, "queue_exceeded"),
+    # DeepSeek
+    (
+        402,
+        said("invalid_request_error", "unknown_error", "Insufficient Balance"),
+        QuotaExhausted,
+        None,
+    ),
+    # Fireworks
+    (
+        412,
+        said("PRECONDITION_FAILED", "error", "Account x is suspended, possibly due to a limit"),
+        QuotaExhausted,
+        "PRECONDITION_FAILED",
+    ),
+    (412, said("PRECONDITION_FAILED", "error", "No."), BadRequest, None),
+    # GitHub
+    (429, {"error": {"code": "RateLimitReached", "message": "No."}}, RateLimited, None),
+    # Hugging Face's text generation inference
+    (424, {"error": "It failed.", "error_type": "generation"}, UpstreamError, "generation"),
+    (429, {"error": "Model is overloaded", "error_type": "overloaded"}, Overloaded, "overloaded"),
+    (422, {"error": "Input validation error", "error_type": "validation"}, BadRequest, None),
+    # Mistral
+    (
+        422,
+        {
+            "object": "error",
+            "message": {"detail": [{"loc": ["body", "n"], "msg": "Extra inputs", "input": 1}]},
+            "type": "invalid_request_error",
+            "code": None,
+        },
+        BadRequest,
+        None,
+    ),
+    (
+        429,
+        {"object": "error", "message": "No.", "type": "service_tier_capacity_exceeded"},
+        Overloaded,
+        None,
+    ),
+    # NVIDIA
+    (403, {"status": 403, "title": "Forbidden", "detail": "Authorization failed"}, AuthError, None),
+    (
+        404,
+        {"status": 404, "title": "Not Found", "detail": "Function 'x': Not found for account 'y'"},
+        ModelNotFound,
+        None,
+    ),
+    (402, {"status": 402, "title": "x", "detail": "Cloud credits expired"}, QuotaExhausted, None),
+    # OpenRouter
+    (
+        403,
+        {"error": {"code": 403, "message": "Key limit exceeded (total limit). Manage it."}},
+        QuotaExhausted,
+        None,
+    ),
+    (402, {"error": {"code": 402, "message": "Insufficient credits"}}, QuotaExhausted, None),
+    # Perplexity, SambaNova, Together
+    (400, said("invalid_model", "invalid_model", "No."), ModelNotFound, None),
+    (429, {"error": {"type": "rate_limit_exceeded", "message": "No."}}, RateLimited, None),
+    (402, said(None, "credit_limit", "Credit limit exceeded"), QuotaExhausted, None),
+    (403, said(message="This model's maximum context length is 8"), ContextOverflow, None),
+    # xAI
+    (404, {"code": "Some entity was not found", "error": "No model x"}, ModelNotFound, None),
+    (400, {"code": "Invalid argument", "error": "Model not found: x"}, ModelNotFound, None),
 ]
 
 
@@ -130,6 +230,22 @@ def test_known_code_outweighs_every_status(code, status):
         "prompt too long; exceeded max context length by 12 tokens",
         "Context size has been exceeded.",
         "prompt is too long: 210000 tokens > 200000 maximum",
+        # vLLM
+        "The decoder prompt (length 9) is longer than the maximum model length of 8.",
+        "You passed 9 input tokens. However, the model's context length is only 8 tokens.",
+        "The prompt (total length 9) is too long to fit into the model (context length 8).",
+        # llama.cpp, and its server in Python
+        "request (9 tokens) exceeds the available context size (8 tokens), try increasing it",
+        "Requested tokens (9) exceed context window of 8",
+        # LM Studio
+        "The number of tokens to keep from the initial prompt is greater than the context length.",
+        "However, the model is loaded with context length of only 8 tokens, which is not enough.",
+        "Cannot truncate prompt with n_keep (9) >= n_ctx (8)",
+        # Ollama
+        "the input length exceeds the context length",
+        # Anthropic and Gemini, behind a gateway
+        "input length and `max_tokens` exceed context limit: 9 + 1 > 8",
+        "The input token count (9) exceeds the maximum number of tokens allowed (8).",
     ],
 )
 def test_overflow_is_known_by_its_words_where_there_is_no_code(message):
@@ -208,3 +324,87 @@ def test_redirect_is_refused():
 def test_problem_is_not_seen_where_there_is_none():
     for body in ({"choices": []}, {"id": "x", "usage": {}}, [], [{}, {}], None, "text", {}):
         assert Problem.of(body) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (429, "Request too large for gpt-4o on tokens per min: Limit 8, Requested 9.", "tokens"),
+        (413, "Request too large for model `x` on tokens per minute (TPM): Limit 8", "tokens"),
+        (429, "Rate limit exceeded: free-models-per-day. Add 10 credits", None),
+        (429, "Free allocated quota exceeded.", "Throttling.AllocationQuota"),
+    ],
+)
+def test_limit_that_the_same_request_never_passes_asks_for_no_other_try(status, message, code):
+    """It was waited for, and asked again, in vain."""
+    word = "rate_limit_exceeded" if code == "tokens" else code
+    error = refused(status, said(word, code, message))
+    assert type(error) is RateLimited
+    assert error.should_retry is False
+    assert refused(429, said("rate_limit_exceeded")).should_retry is None
+
+
+RELAYED = {"error": {"message": "No, since you said Rex.", "code": "context_length_exceeded"}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (json.dumps(RELAYED), ContextOverflow),
+        ({"__kind": "OK", "data": json.dumps(RELAYED)}, ContextOverflow),
+        (json.dumps(said("content_filter")), ContentFiltered),
+        (json.dumps(said("unsupported_value")), UnsupportedParameter),
+        # What is between the gateway and the service is not the caller's.
+        (json.dumps(said("invalid_api_key")), BadRequest),
+        (json.dumps(said("insufficient_quota")), BadRequest),
+        ("It is so.", BadRequest),
+        ('{"error": "cut in the mid', BadRequest),
+        (None, BadRequest),
+        ({"data": 5}, BadRequest),
+    ],
+)
+def test_error_that_a_gateway_relays_is_read_for_what_it_says_of_the_request(raw, kind):
+    metadata = {"raw": raw, "provider_name": "Some"}
+    body = {"error": {"message": "Provider returned error", "code": 400, "metadata": metadata}}
+    error = refused(400, body)
+    assert type(error) is kind
+    assert "Rex" not in error.message
+
+
+def google(status, code, *details, message="No."):
+    return [{"error": {"code": code, "message": message, "status": status, "details": details}}]
+
+
+def test_error_of_googles_endpoint_for_this_wire_is_read_as_google_says_it():
+    """The wait that it names in the body was lost, and a day's quota taken for a minute's."""
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
+    error = refused(429, google("RESOURCE_EXHAUSTED", 429, info))
+    assert (type(error), error.retry_after) == (RateLimited, 34.5)
+    assert (error.status, error.code) == (429, "RESOURCE_EXHAUSTED")
+    daily = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}
+    assert type(refused(429, google("RESOURCE_EXHAUSTED", 429, daily))) is QuotaExhausted
+    named = google("INVALID_ARGUMENT", 400, message="unexpected model name format")
+    assert type(refused(400, named)) is ModelNotFound
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"error": "Model is overloaded", "error_type": "overloaded"}, Overloaded),
+        ({"error": "It failed.", "error_type": "generation"}, UpstreamError),
+        ({"error": "It is cut.", "error_type": "incomplete_generation"}, UpstreamError),
+        ({"error": "Input validation error: n", "error_type": "validation"}, BadRequest),
+        ({"error": {"message": "Too long", "http_status_code": 422}}, BadRequest),
+        ({"error": {"message": "Failed", "code": "tool_use_failed"}}, UpstreamError),
+        ({"error": {"code": "Throttling.RateQuota", "message": "No."}}, RateLimited),
+    ],
+)
+def test_error_within_a_stream_is_known_by_its_words(error, kind):
+    body = f"data: {json.dumps(error)}\n\n".encode()
+    assert type(Played(openai(key=KEY), body).error) is kind
+
+
+def test_alibaba_calls_a_minutes_tokens_a_quota():
+    """A key was left alone for a quarter of an hour for what passes within a minute."""
+    body = json.dumps(said("insufficient_quota", "insufficient_quota")).encode()
+    assert type(Played(compatible.alibaba(key=KEY), body, status=429).error) is RateLimited

@@ -168,6 +168,9 @@ def _canonical_message(message: dict[str, Any]) -> dict[str, Any]:
     plain["content"] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not plain.get("prefix"):
         plain.pop("prefix", None)
+    for detail in plain.get("reasoning_details", ()):
+        if detail.get("id", "") is None:
+            del detail["id"]
     for call in plain.get("tool_calls", ()):
         call.pop("index", None)
         call["function"]["arguments"] = value_of(call["function"]["arguments"])
@@ -230,7 +233,7 @@ def _is_stream(recording: Recording) -> bool:
 
 def _failure(recording: Recording, error: dict[str, Any]) -> type[RouterError]:
     if error.get("code") == "tool_use_failed":
-        return BadRequest
+        return UpstreamError
     if error.get("code") in ("unsupported_parameter", "unsupported_value"):
         return UnsupportedParameter
     said = error["message"].lower()

@@ -80,7 +80,10 @@ SAMPLES = (
     ),
     Sample(name="key", replies=(refusal(401, "invalid_api_key"),), error="AuthError"),
     Sample(name="rate", replies=(refusal(429, "rate_limit_exceeded"),), error="RateLimited"),
-    Sample(name="quota", replies=(refusal(429, "insufficient_quota"),), error="QuotaExhausted"),
+    # Not insufficient_quota, by which Alibaba means a rate.
+    Sample(
+        name="quota", replies=(refusal(429, "credit_balance_exhausted"),), error="QuotaExhausted"
+    ),
     Sample(
         name="overflow",
         stream=True,
