@@ -156,7 +156,7 @@ class Anthropic(ServiceProvider):
 
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
-        return catalogued(self.name)
+        return catalogued(self.service.name)
 
     def unfit(
         self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]

@@ -143,7 +143,7 @@ class ServiceProvider(WireProvider):
 
     def known_models(self) -> Mapping[str, Model]:
         """What the shipped catalogue says of this service's models."""
-        return known_models(self.name)
+        return known_models(self.service.name)
 
     def unfit(
         self, model: str, messages: Sequence[Message], arguments: Mapping[str, Any]

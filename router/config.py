@@ -1,6 +1,6 @@
 """router.toml: what an application may set in a file, checked as a whole.
 
-    [router]            order, strict, trust_env, proxies, verify
+    [router]            order, strict, trust_env, proxies, verify, tags
     [plugins]           allow, block
     [policy]            the fields of `Policy`
     [providers.NAME]    the settings of one provider; its key by key_env or key_file
@@ -39,6 +39,7 @@ ROUTER: Table = {
     "trust_env": bool,
     "proxies": dict[str, str],
     "verify": bool | str,
+    "tags": dict[str, list[str]],
 }
 PLUGINS: Table = {"allow": list[str], "block": list[str]}
 POLICY: Table = {field.name: field.type for field in msgspec.structs.fields(Policy)}
@@ -52,6 +53,8 @@ TARGET: Table = {
     "model": str,
     "parameters": dict[str, Any],
     "tags": list[str],
+    "quota_group": str,
+    "max_concurrency": int,
 }
 SECTIONS = ("router", "plugins", "policy", "providers", "routes")
 
@@ -66,6 +69,9 @@ PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^/@]+@")
 OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+
+IN_TOML = {"object": "table", "Object": "table", " | null": ""}
+"""Words of JSON that msgspec has for what TOML calls otherwise, or lacks."""
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -133,8 +139,9 @@ class Config(Struct, frozen=True, kw_only=True):
         """The parts that mean something beyond their form: key, argument, its value."""
         for name, settings in self.arguments.get("settings", {}).items():
             yield _dotted("providers", _quoted(name)), "settings", {name: settings}
-        if "order" in self.arguments:
-            yield "router.order", "order", self.arguments["order"]
+        for name, key in {"order": "router.order", "policy": "policy"}.items():
+            if name in self.arguments:
+                yield key, name, self.arguments[name]
         for name, route in self.arguments.get("routes", {}).items():
             yield _dotted("routes", _quoted(name)), "routes", {name: route}
 
@@ -353,10 +360,12 @@ def _is_key(name: str, value: str) -> bool:
 
 
 def _expectation(error: msgspec.ValidationError, hint: Any) -> str:
-    """What msgspec expected, in lower case; where it was is told by the key."""
+    """What msgspec expected, in TOML's words and lower case; where it was is told by the key."""
     text = str(error).partition(" - at `$")[0]
     if text.startswith("Invalid enum value"):
         return f"expected one of {', '.join(_choices(hint))}"
+    for word, ours in IN_TOML.items():
+        text = text.replace(word, ours)
     return text[:1].lower() + text[1:]
 
 

@@ -28,6 +28,7 @@ class PluginInfo(Struct, kw_only=True):
             nothing is used.
         distribution, version: What it was installed from; `None` when registered by hand.
         value: What its entry point names, `package.module:object`.
+        kind: The plugin that it is another of, by the setting `kind`; `None` when it is none.
         providers: The names of the providers that it registered.
         reason: Why it failed or is blocked; of one that is loaded, which of its names is not its.
         hook_errors: How often one of its hooks raised.
@@ -38,6 +39,7 @@ class PluginInfo(Struct, kw_only=True):
     distribution: str | None = None
     version: str | None = None
     value: str | None = None
+    kind: str | None = None
     providers: tuple[str, ...] = ()
     reason: str | None = None
     hook_errors: int = 0

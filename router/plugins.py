@@ -9,18 +9,22 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
 from typing import Any
 
+import msgspec
 import pluggy
 from msgspec import Struct
 
 from router import hookspecs
 from router.contract import Provider, check_name
 from router.discovery import PluginInfo, Selection, conflict, discover
-from router.errors import ConfigError, PluginError, PluginLoadError
+from router.errors import ConfigError, Fault, PluginError, PluginLoadError
 from router.events import HOOK_FAILED, PLUGIN_FAILED, Log
 from router.hookspecs import PROJECT, PluginContext
 from router.parameters import Parameters, close_matches, read_signature
 from router.settings import check_settings
 from router.types import Model
+
+KIND = "kind"
+"""The setting that names the plugin which a provider is another of."""
 
 
 class Registered(Struct, frozen=True, kw_only=True):
@@ -61,7 +65,7 @@ class PluginHost:
         self._log = log
         self.begin()
         self._infos: list[PluginInfo] = []
-        self._entry_points: dict[str, tuple[PluginInfo, EntryPoint]] = {}
+        self._entry_points: dict[str, tuple[PluginInfo, EntryPoint]] = {}  # not loaded yet
         self._providers: dict[str, Registered] = {}
         self._accepted: list[Registered] = []
         self._signatures: dict[Any, Parameters] = {}
@@ -71,6 +75,7 @@ class PluginHost:
                 self._report(found.info)
             elif found.info.status == "available" and found.entry_point is not None:
                 self._entry_points[found.info.name] = (found.info, found.entry_point)
+        self._kinds = dict(self._entry_points)
 
     def begin(self) -> None:
         """Renew what belongs to one process: a fork may find a lock held by a thread it lacks."""
@@ -144,15 +149,31 @@ class PluginHost:
     def configure(self) -> None:
         """Load the plugins that have settings, so that a wrong setting is known up front.
 
+        Settings of another name are those of another provider, if they say of which `kind`.
+
         Raises:
             ConfigError: A setting is wrong, or is for a plugin that is not there.
         """
-        for name in self._settings:
+        for name, settings in self._settings.items():
             if name not in self.names():
-                close = close_matches(name, self.names())
-                hint = f"; did you mean {' or '.join(close)}?" if close else ""
-                raise ConfigError(f"settings for {name!r}, but no plugin has that name{hint}")
+                if KIND not in settings:
+                    problem = f"settings for {name!r}, but no plugin has that name"
+                    raise ConfigError(problem + _hint(name, self.names(), "; "))
+                self._add_another(name, settings[KIND])
             self.load(name, configured=True)
+
+    def _add_another(self, name: str, kind: Any) -> None:
+        """Have another provider of a plugin's kind to be loaded, under a name of its own."""
+        check_name(name)
+        if not isinstance(kind, str) or kind not in self._kinds:
+            problem = f"no plugin has that name{_hint(str(kind), self._kinds, ': ')}"
+            raise ConfigError(f"settings of {name}: kind: {problem}", faults=[Fault(KIND, problem)])
+        first, entry_point = self._kinds[kind]
+        info = msgspec.structs.replace(
+            first, name=name, kind=kind, status="available", providers=(), reason=None
+        )
+        self._infos.append(info)
+        self._entry_points[name] = (info, entry_point)
 
     def load(self, name: str, *, configured: bool = False) -> None:
         """Load the plugin of an entry point's name, once; nothing happens if there is none.
@@ -259,9 +280,11 @@ class PluginHost:
     def _accept(self, plugin: Any, info: PluginInfo) -> list[Registered]:
         """Check a plugin and read its providers; it counts for nothing yet."""
         settings = self._settings.get(info.name, {})
-        registered = [
-            self._check(provider, info) for provider in self._providers_of(plugin, info, settings)
-        ]
+        if info.kind is None:
+            providers = self._providers_of(plugin, info, settings)
+        else:
+            providers = [_another(plugin, info, settings)]
+        registered = [self._check(provider, info) for provider in providers]
         names = [each.name for each in registered]
         if len(set(names)) < len(names):
             raise PluginError(f"it registers two providers of one name: {', '.join(names)}")
@@ -422,6 +445,21 @@ def instantiate(factory: Any, settings: Mapping[str, Any], name: str) -> Any:
     return factory(**settings)
 
 
+def _another(plugin: Any, info: PluginInfo, settings: Mapping[str, Any]) -> Provider:
+    """A provider of a plugin's kind, under another name; it reads the first one's reasoning."""
+    made = None
+    if not isinstance(plugin, Provider) and callable(plugin):
+        own = {key: value for key, value in settings.items() if key != KIND}
+        made = instantiate(plugin, own, info.name)
+    if not isinstance(made, Provider):
+        raise ConfigError(
+            f"settings of {info.name}: {info.kind} is one provider, which has its name"
+        )
+    made.origin = made.origin or made.name
+    made.name = info.name
+    return made
+
+
 def _check_hook(caller: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
     """Refuse an implementation that would never be called, or never be waited for."""
     if not caller.has_spec() and not implementation.optionalhook:
@@ -447,6 +485,11 @@ def _models_of(provider: Provider) -> tuple[Model, ...]:
     if twice := [name for name, times in names.items() if times > 1]:
         raise PluginError(f"{provider.name} has several models called {', '.join(twice)}")
     return models
+
+
+def _hint(name: str, known: Iterable[str], before: str) -> str:
+    close = close_matches(name, known)
+    return f"{before}did you mean {' or '.join(close)}?" if close else ""
 
 
 def _name_of(plugin: Any) -> str:

@@ -92,6 +92,11 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         given = self.on_interrupt
         return (given,) if isinstance(given, str) else given
 
+    @property
+    def constrained(self) -> tuple[str, ...]:
+        """The providers and targets that `only` and `never` name."""
+        return (*(self.only or ()), *self.never)
+
     def with_changes(self, changes: Policy | Mapping[str, Any] | None) -> Policy:
         """This policy with some of its fields changed, or another one in its place.
 

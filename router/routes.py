@@ -65,7 +65,7 @@ def check_routes(
             raise ConfigError(f"route {name!r}: as many weights as targets, or none")
         if any(not weight > 0 for weight in route.weights):
             raise ConfigError(f"route {name!r}: a weight is a positive number")
-        Policy().with_changes(route.policy)
+        catalog.check_names(Policy().with_changes(route.policy).constrained)
         for target in route.targets:
             _check_target(target, catalog)
         checked[name] = route

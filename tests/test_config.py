@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from distributions import install
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
@@ -24,6 +25,7 @@ from router import (
 )
 from router import config as configuration
 from router.config import load
+from router.testing import Fault, FaultServer
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 USER = [{"role": "user", "content": "Say something"}]
@@ -99,6 +101,9 @@ strict = false
 trust_env = true
 verify = "authority.pem"
 
+[router.tags]
+harbour = ["north"]
+
 [router.proxies]
 https = "http://127.0.0.1:3128"
 
@@ -109,6 +114,7 @@ block = ["wreck"]
 [policy]
 deadline = 30
 attempts = 3
+only = ["harbour", "buoy"]
 
 [providers.harbour]
 base_url = "http://127.0.0.1:2"
@@ -118,7 +124,8 @@ headers = { X-Berth = "7" }
 [routes.chat]
 targets = [
     "harbour/small",
-    { provider = "harbour", model = "large", parameters = { temperature = 0.2 }, tags = ["eu"] },
+    { provider = "harbour", model = "large", parameters = { temperature = 0.2 }, tags = ["eu"], \
+quota_group = "sea", max_concurrency = 2 },
 ]
 weights = [3, 1.5]
 policy = { attempts = 1 }
@@ -129,7 +136,7 @@ def test_every_section_becomes_an_argument(toml: Path) -> None:
     write(toml.with_name("authority.pem"), "")
     config = load(write(toml, FULL), {})
     assert config.faults == ()
-    large = Target("harbour", "large", parameters={"temperature": 0.2}, tags=("eu",))
+    large = Target("harbour", "large", {"temperature": 0.2}, ("eu",), "sea", 2)
     assert config.arguments == {
         "order": ["buoy", "harbour"],
         "strict": False,
@@ -138,7 +145,8 @@ def test_every_section_becomes_an_argument(toml: Path) -> None:
         "proxies": {"https": "http://127.0.0.1:3128"},
         "allow": ["harbour", "buoy"],
         "block": ["wreck"],
-        "policy": {"deadline": 30.0, "attempts": 3},
+        "tags": {"harbour": ["north"]},
+        "policy": {"deadline": 30.0, "attempts": 3, "only": ("harbour", "buoy")},
         "settings": {
             "harbour": {
                 "base_url": "http://127.0.0.1:2",
@@ -162,9 +170,13 @@ def test_an_empty_file_is_a_plain_router(toml: Path) -> None:
 def test_a_router_is_as_its_file_says(toml: Path) -> None:
     write(toml.with_name("authority.pem"), "")
     with make(write(toml, FULL)) as router:
-        assert router.policy == Policy(deadline=30.0, attempts=3)
+        assert router.policy == Policy(deadline=30.0, attempts=3, only=("harbour", "buoy"))
         answer = router.create_completion("large", USER)
         assert answer.text == "ding", "order ranks buoy first"
+        tagged = router.explain(
+            ["buoy/large", "harbour/small"], USER, policy={"require": ["north"]}
+        )
+        assert [each.target for each in tagged.targets] == ["harbour/small"]
         answers = {str(router.create_completion("chat", USER)) for _ in range(40)}
     assert answers == {
         "small at http://127.0.0.1:2, temperature 1.0",
@@ -214,6 +226,7 @@ deadline = -1
 total = "long"
 conect = 3
 on_interrupt = ["raise", "shrug"]
+only = ["pier"]
 
 [providers.harbour]
 base_ur = "http://127.0.0.1:2"
@@ -238,6 +251,10 @@ policy = { connect = 0, idle = "x" }
 [routes.buoy]
 targets = ["harbour/small"]
 
+[routes.shy]
+targets = ["harbour/small"]
+policy = { never = ["zz/large"] }
+
 [routes.still]
 targets = ["harbour/tiny"]
 
@@ -258,6 +275,7 @@ def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
         "plugin": "no such key: did you mean plugins or policy?",
         "router.ordr": "no such key: did you mean order?",
         "router.order": "order names unknown providers: pier",
+        "policy": "a constraint names no provider: 'pier'",
         "router.strict": "expected `bool`, got `str`",
         "router.verify": "there is no such file or folder",
         "policy.deadline": "a positive number of seconds, not -1.0",
@@ -274,12 +292,13 @@ def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
         "providers.buoy.bell": "no such setting: buoy has none",
         "providers.buoy.headers": "no such setting: buoy has none",
         "routes.chat.weights": "2 weights, one for each target",
-        "routes.talk.targets[1]": "expected `str | object`, got `int`",
+        "routes.talk.targets[1]": "expected `str | table`, got `int`",
         "routes.talk.targets[2].mode": "no such key: did you mean model or provider?",
         "routes.talk.weights[1]": "expected `float` > 0.0",
         "routes.talk.weights[2]": "expected `float`, got `str`",
         "routes.talk.policy.connect": "a positive number of seconds, not 0.0",
         "routes.talk.policy.idle": "expected `float`, got `str`",
+        "routes.shy": "a constraint names no provider: 'zz/large'",
         "routes.buoy": "route 'buoy': a provider or a model has that name",
         "routes.still": "harbour serves no 'tiny' (it serves small, large)",
         "routes.empty.targets": "expected `array` of length >= 1",
@@ -296,10 +315,10 @@ def test_a_provider_that_refuses_its_settings_is_told_with_its_key(toml: Path) -
 def test_a_section_that_is_no_table_is_told(toml: Path) -> None:
     text = "policy = 3\nroutes = []\nproviders = { harbour = 3, 'l.cpp' = 4 }"
     assert faults(write(toml, text)) == {
-        "policy": "expected `object`, got `int`",
-        "routes": "expected `object`, got `array`",
-        "providers.harbour": "expected `object`, got `int`",
-        'providers."l.cpp"': "expected `object`, got `int`",
+        "policy": "expected `table`, got `int`",
+        "routes": "expected `table`, got `array`",
+        "providers.harbour": "expected `table`, got `int`",
+        'providers."l.cpp"': "expected `table`, got `int`",
     }
 
 
@@ -473,6 +492,83 @@ def test_any_document_is_taken_or_refused_without_its_values(
         assert KEY not in fault.problem
     for name, settings in config.arguments.get("settings", {}).items():
         assert not isinstance(settings.get("key"), str), f"{name} has a key that shows"
+
+
+# Several providers of one kind
+
+
+TWO_OF_A_KIND = """
+[providers.near]
+kind = "vllm"
+base_url = "{near}"
+
+[providers.far]
+kind = "vllm"
+base_url = "{far}"
+
+[routes.chat]
+targets = ["near/any", "far/any"]
+"""
+
+
+def test_two_servers_of_one_kind_are_two_providers(toml: Path) -> None:
+    """One server of a kind was all that could be named."""
+    with FaultServer(Fault.HTTP_503) as near, FaultServer() as far:
+        write(toml, TWO_OF_A_KIND.format(near=near.url, far=far.url))
+        with Router.from_config(toml, allow=["vllm"], policy={"retries": 0}) as r:
+            answer = r.create_completion("chat", USER)
+            assert [each.name for each in r.providers()] == ["near", "far", "vllm"]
+            assert str(r.parameters("near")) == str(r.parameters("vllm"))
+    assert [each.target for each in answer.trace.attempts] == ["near/any", "far/any"]
+    assert (len(near.requests), len(far.requests)) == (1, 1)
+
+
+def test_another_of_a_kind_knows_its_models_and_reads_its_reasoning() -> None:
+    settings = {"team": {"kind": "anthropic", "key": KEY}}
+    with Router(allow=["anthropic"], settings=settings) as r:
+        both = [each for each in r.providers() if each.name in ("team", "anthropic")]
+        known = {name: {model.id for model in r.models(name)} for name in ("team", "anthropic")}
+    assert known["team"] == known["anthropic"] != set()
+    assert [each.origin or each.name for each in both] == ["anthropic", "anthropic"]
+    assert KEY not in repr(both)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "problem"),
+    [
+        ('kind = "vlm"', ".kind", "no plugin has that name: did you mean vllm?"),
+        ("kind = [7]", ".kind", "no plugin has that name"),
+        ('kind = "vllm"\nbase_ur = "x"', ".base_ur", "no such setting: did you mean base_url?"),
+        ('base_url = "x"', "", "settings for 'near', but no plugin has that name"),
+    ],
+)
+def test_what_is_wrong_with_another_of_a_kind_is_told(
+    toml: Path, section: str, key: str, problem: str
+) -> None:
+    write(toml, f"[providers.near]\n{section}")
+    with pytest.raises(ConfigError) as caught:
+        Router.from_config(toml, allow=["vllm"])
+    [fault] = caught.value.faults
+    assert fault.key == f"providers.near{key}"
+    assert fault.problem.startswith(problem)
+
+
+def test_there_is_no_other_one_of_a_plugin_that_is_no_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its function or object is one provider, which has a name."""
+    code = """
+from router import provider
+
+@provider("single", models=["model"])
+def single(model: str, messages: list, stream: bool):
+    yield "one"
+"""
+    plugins = {"single": "single_plugin:single"}
+    install(tmp_path, "router-single", modules={"single_plugin": code}, plugins=plugins)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="single is one provider, which has its name"):
+        Router(allow=["single"], settings={"double": {"kind": "single"}})
 
 
 # The page
