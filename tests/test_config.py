@@ -269,7 +269,7 @@ def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
     found = faults(write(toml, WRONG))
     # What else is close depends on what is installed.
     misspelt = found.pop("providers.harbuor")
-    assert misspelt.startswith("settings for 'harbuor', but no plugin has that name; ")
+    assert misspelt.startswith("settings for 'harbuor', but no plugin has that name, and no kind")
     assert "did you mean harbour" in misspelt
     assert found == {
         "plugin": "no such key: did you mean plugins or policy?",
