@@ -172,7 +172,7 @@ class Reader:
         start: MessageStart = decode_json(data, MessageStart)
         # One that goes on with a tool's run may begin with content, and even with its reason.
         self._stop = start.message
-        return self._known(start.message)
+        return self._known(start.message, decode_json(data))
 
     def _block_start(self, told: Told, data: bytes) -> list[Piece]:
         return self._begin(told.index, bytes(told.content_block))
@@ -190,8 +190,7 @@ class Reader:
         last: MessageDelta = decode_json(data, MessageDelta)
         if last.delta.stop_reason is not None:
             self._stop = last.delta
-        usage = self._spent(last.usage)
-        return [Chunk(usage=usage)] if usage is not None else []
+        return [Chunk(usage=self._spent(last.usage), raw=decode_json(data))]
 
     def _message_stop(self, told: Told, data: bytes) -> list[Piece]:
         self.done = True
@@ -211,10 +210,10 @@ class Reader:
     def _end(self, index: int) -> list[Piece]:
         return self._blocks.pop(index).end()
 
-    def _known(self, reply: Reply) -> list[Piece]:
+    def _known(self, reply: Reply, raw: Any = None) -> list[Piece]:
         """What a message says at once: what it is, what it used, and the blocks that it has."""
         used = self._spent(reply.usage)
-        pieces: list[Piece] = [Chunk(id=reply.id, model=reply.model, usage=used)]
+        pieces: list[Piece] = [Chunk(id=reply.id, model=reply.model, usage=used, raw=raw)]
         for index, block in enumerate(reply.content or ()):
             pieces += self._begin(index, bytes(block))
             pieces += self._end(index)

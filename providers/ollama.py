@@ -168,7 +168,7 @@ class Ollama(ServiceProvider):
     def _read(self, response: HttpResponse) -> Exchange:
         reader = Reader(self.new_id)
         if not response.streamed:
-            yield from reader.line(filled(response.body))
+            yield from reader.whole(filled(response.body))
             return
         lines = JSONLines()
         data = yield from beginning(response)

@@ -84,6 +84,18 @@ class Reader:
         self._identified = False
         self.done = False
 
+    def whole(self, body: bytes) -> list[Piece]:
+        """The pieces of a whole answer.
+
+        Raises:
+            ProtocolError: It is malformed, or not done.
+            RouterError: It is an error.
+        """
+        pieces = self.line(body)
+        if not self.done:
+            raise ProtocolError("an answer that is not done", code="no_finish_reason")
+        return pieces
+
     def line(self, data: Raw | bytes) -> list[Piece]:
         """The pieces that a line brings; an empty chunk when it brings none.
 

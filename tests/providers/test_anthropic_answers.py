@@ -222,7 +222,15 @@ def test_block_without_a_name_here_is_kept_with_its_place():
 def test_block_without_a_name_here_is_raw_as_well():
     pieces = play(stream(SEARCH, FOUND)).pieces
     raw = [piece.raw for piece in pieces if isinstance(piece, Chunk) and piece.raw]
-    assert raw == [SEARCH, FOUND]
+    assert raw[1:-1] == [SEARCH, FOUND]
+
+
+def test_what_a_stream_says_of_itself_and_of_its_usage_is_raw():
+    """The tier, the container and the parts of the usage were nowhere in what a stream gave."""
+    body = stream(text("Hi"))
+    start, end = play(body).completion.raws
+    assert start["message"]["usage"] == {"input_tokens": 9, "output_tokens": 1}
+    assert (end["type"], end["delta"]["stop_reason"]) == ("message_delta", "end_turn")
 
 
 def test_block_of_a_kind_to_come_is_put_together_from_its_pieces():

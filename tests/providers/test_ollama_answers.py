@@ -63,6 +63,13 @@ CALLER = (
 )
 
 
+def test_whole_answer_that_is_not_done_is_none():
+    """It passed for a success without a finish reason."""
+    error = whole(added(content="By ")).error
+    assert isinstance(error, ProtocolError)
+    assert error.code == "no_finish_reason"
+
+
 @emulated("ollama", "whole answers", "streaming")
 @pytest.mark.parametrize(
     "played", [stream(*THINKER), whole(content="By Matz.", thinking="Hmm. Who? 🌊")]
