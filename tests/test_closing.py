@@ -20,17 +20,21 @@ from routed import service
 
 from router import (
     AsyncRouter,
+    Call,
     Cancelled,
     ConnectionLost,
+    HttpRequest,
     Policy,
     Provider,
     RateLimited,
     Router,
+    Shared,
     Target,
     Usage,
+    Wait,
+    WireProvider,
     provider,
 )
-from router.contract import HttpRequest
 from router.limit import Limit
 from router.testing import Fault, FaultServer, Scene, ScriptedProvider
 from router.testing.wire import EVENTS, event, framed, opened
@@ -167,6 +171,133 @@ def test_closing_while_a_stream_is_mended_begins_no_further_attempt() -> None:
         with pytest.raises(Cancelled):
             reader.result(5)
     assert not third.calls
+
+
+def cut(model: str, messages: list[Any], stream: bool) -> Iterator[str]:
+    """Half an answer, so that a caller has a stream to close while it is mended."""
+    yield "half"
+    raise ConnectionLost("cut")
+
+
+def busy(model: str, messages: list[Any], stream: bool) -> Iterator[str]:
+    raise RateLimited("slow down", retry_after=5.0)
+    yield ""
+
+
+class Waiting(WireProvider):
+    """One whose exchange waits before it sends anything."""
+
+    name = "second"
+    models = ("model",)
+
+    def __init__(self, step: Any) -> None:
+        self.step = step
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[Any]:
+        yield self.step
+
+
+def token(begun: threading.Event, gate: threading.Event) -> Shared:
+    """An access token that takes as long as a test likes."""
+
+    def exchange() -> Iterator[Any]:
+        yield Call(begun.set)
+        yield Call(lambda: gate.wait(10))
+        return "token"
+
+    return Shared("token", exchange, ttl=60.0)
+
+
+SECOND: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "back-off": (provider("second", models=["model"])(busy), ("interrupted", "failed")),
+    "slot": (ScriptedProvider("second"), ("interrupted",)),
+    "wait": (Waiting(Wait(30.0)), ("interrupted", "cancelled")),
+    "connect": (Fault.UNREACHABLE, ("interrupted", "cancelled")),
+    "handshake": (Fault.TLS_HANG, ("interrupted", "cancelled")),
+    "headers": (Fault.SILENCE, ("interrupted", "cancelled")),
+}
+
+
+@pytest.mark.parametrize("wait", SECOND)
+def test_closing_wakes_a_thread_in_whichever_wait_it_is(wait: str) -> None:
+    """Back-offs, slots and connects were waited out; then an attempt was recorded that never was.
+
+    What mends a stream is in the hands of the thread that reads, and closed by another.
+    """
+    second, outcomes = SECOND[wait]
+    with FaultServer() as server, ThreadPoolExecutor(1) as pool:
+        if isinstance(second, Fault):
+            second = service("second", server.url_for(second))
+        policy = {"on_interrupt": "restart", "connect": 30.0, "queue": 30.0}
+        first = provider("first", models=["model"])(cut)
+        with Router([first, second], allow=[], policy=policy) as router:
+            if wait == "slot":
+                assert router.state.slots.take("second/model", 1)
+            targets = [Target("first", "model"), Target("second", "model", max_concurrency=1)]
+            answer = router.create_completion(targets, USER, stream=True)
+            reader = pool.submit(lambda: list(answer.chunks()))
+            time.sleep(0.2)  # it waits by now; were it not to, the close would be easier to obey
+            assert not reader.done()
+            closed = time.monotonic()
+            answer.close()
+            with pytest.raises(Cancelled) as caught:
+                reader.result(10)
+            assert time.monotonic() - closed < PROMPTLY + NOISE
+            assert tuple(each.outcome for each in caught.value.attempts) == outcomes
+            assert answer.trace == caught.value.trace
+            if wait == "slot":
+                router.state.slots.release("second/model")
+            assert router.state.slots.take("second/model", 1), "no slot is lost"
+
+
+def test_closing_wakes_a_thread_that_waits_for_what_another_fetches() -> None:
+    begun, gate = threading.Event(), threading.Event()
+    second = Waiting(token(begun, gate))
+    first = provider("first", models=["model"])(cut)
+    policy = {"on_interrupt": "restart"}
+    with (
+        Router([first, second], allow=[], policy=policy) as router,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        fetching = pool.submit(router.create_completion, "second/model", USER)
+        assert begun.wait(5)
+        answer = router.create_completion(["first/model", "second/model"], USER, stream=True)
+        reader = pool.submit(lambda: list(answer.chunks()))
+        time.sleep(0.1)
+        closed = time.monotonic()
+        answer.close()
+        with pytest.raises(Cancelled):
+            reader.result(10)
+        assert time.monotonic() - closed < PROMPTLY + NOISE
+        gate.set()
+        fetching.result(10)
+
+
+def test_closing_cuts_a_blocking_provider_at_its_next_piece() -> None:
+    at_piece, closed = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    @provider("one", models=["model"])
+    def one(model: str, messages: list[Any], stream: bool) -> Iterator[str]:
+        try:
+            yield "a"
+            at_piece.set()
+            assert closed.wait(5)
+            yield "b"
+        finally:
+            ended.append("one")
+
+    with Router([one], allow=[]) as router, ThreadPoolExecutor(1) as pool:
+        target = Target("one", "model", max_concurrency=1)
+        answer = router.create_completion(target, USER, stream=True)
+        reader = pool.submit(lambda: [next(answer), next(answer)])
+        assert at_piece.wait(5)
+        answer.close()
+        closed.set()
+        with pytest.raises(Cancelled):
+            reader.result(5)
+        assert ended == ["one"]
+        assert router.state.slots.take("one/model", 1)
 
 
 # -- async

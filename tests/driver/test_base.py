@@ -1,0 +1,115 @@
+"""When an attempt is cut, in both drivers: at its limit, whatever its provider does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from routed import Kind, Routed
+
+from router import Chunk, Provider, StreamInterrupted, Timeout, WireProvider
+
+NOISE = 0.5
+"""Seconds more than its limit that a cut may take on a busy machine."""
+
+
+class Endless(WireProvider):
+    """One that never asks for anything, and never ends."""
+
+    name = "one"
+    models = ("model",)
+
+    def __init__(self, piece: str | Chunk) -> None:
+        self.piece = piece
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[Any]:
+        yield from itertools.repeat(self.piece)
+
+
+class EndlessIO(Endless, Provider):
+    """The same, with I/O of its own, which it does not do either."""
+
+    does_io = True
+
+    async def create_completion_async(
+        self, model: str, messages: list[Any], stream: bool
+    ) -> AsyncIterator[Any]:
+        while True:
+            yield self.piece
+
+
+@pytest.mark.parametrize("make", [Endless, EndlessIO])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_that_never_waits_is_cut_all_the_same(
+    make: type[Endless], kind: Kind, stream: bool
+) -> None:
+    """The limits were looked at where a provider waits, so one that did not went on for ever."""
+    policy = {"total": 0.2, "retries": 0}
+    with Routed(kind, [make("x")], policy=policy) as routed:
+        began = time.monotonic()
+        error = routed.call("one/model", stream=stream).error
+        assert time.monotonic() - began < 0.2 + NOISE
+    if stream:
+        assert isinstance(error, StreamInterrupted)
+        error = error.cause
+    assert isinstance(error, Timeout)
+    assert error.phase == "total"
+
+
+@pytest.mark.parametrize("make", [Endless, EndlessIO])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_signs_of_life_alone_are_cut_at_the_first_token(make: type[Endless], kind: Kind) -> None:
+    spare = Endless("x")
+    spare.name = "two"
+    policy = {"first_token": 0.2, "total": 0.4, "attempts": 2}
+    with Routed(kind, [make(Chunk()), spare], policy=policy) as routed:
+        began = time.monotonic()
+        result = routed.call(["one/model", "two/model"], stream=True)
+        assert time.monotonic() - began < 0.6 + NOISE
+    assert result.trace is not None
+    first, second = result.trace.attempts
+    assert isinstance(first.error, Timeout)
+    assert first.error.phase == "first_token"
+    assert second.outcome == "interrupted"
+
+
+class Late(Provider):
+    """One that is whole, and then goes on for longer than it may."""
+
+    name = "one"
+    models = ("model",)
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[Any]:
+        yield "all"
+        yield Chunk(finish_reason="stop")
+        time.sleep(0.3)
+        yield Chunk()
+
+
+class LateTwin(Late):
+    async def create_completion_async(
+        self, model: str, messages: list[Any], stream: bool
+    ) -> AsyncIterator[Any]:
+        yield "all"
+        yield Chunk(finish_reason="stop")
+        await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("make", [Late, LateTwin])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_that_is_cut_after_its_finish_reason_is_whole(
+    make: type[Late], kind: Kind, stream: bool
+) -> None:
+    """What does its own I/O was said to have failed, or to have been interrupted."""
+    policy = {"total": 0.2, "retries": 0}
+    with Routed(kind, [make()], policy=policy) as routed:
+        result = routed.call("one/model", stream=stream)
+    assert result.error is None
+    assert result.completion is not None
+    assert result.completion.text == "all"
