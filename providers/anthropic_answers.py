@@ -261,7 +261,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
 
 def _count(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _error(body: Any) -> RouterError:

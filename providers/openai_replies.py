@@ -303,7 +303,7 @@ def word(value: Any) -> str | None:
 
 def whole_number(value: Any) -> int | None:
     """A number of tokens, or of a choice or a call, which may be a text or have a fraction of 0."""
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and value.isdecimal():
         return int(value)
