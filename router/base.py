@@ -123,7 +123,6 @@ class BaseRouter:
         self._host.configure()
         if strict:
             self._host.load_all()
-        self._model_cache = model_cache
         self._catalog = Catalog(self._host, order, model_cache)
         self._catalog.check_names(self.policy.constrained)
         self._planner = Planner(self._catalog, tags or {})

@@ -29,7 +29,7 @@ class Catalog:
     Args:
         host: The plugins.
         order: Names of providers, best first: which of several that serve a bare name is meant.
-        cache: What the providers said that they serve, when they were asked.
+        cache: Where what providers said when they were asked is kept, beyond this router.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Catalog:
         self._host = host
         self._cache = cache
         self._known: dict[str, _Known] = {}
+        self._said: dict[str, tuple[Model, ...]] = {}
         self._order = {name: rank for rank, name in enumerate(order)}
         if unknown := {name for name in self._order if not host.knows(name)}:
             raise ConfigError(f"order names unknown providers: {', '.join(sorted(unknown))}")
@@ -133,9 +134,12 @@ class Catalog:
             fitted[model.id] = registered.parameters.without(model.without, model.renames)
         return fitted[model.id]
 
-    def forget(self) -> None:
-        """Look all models up again."""
-        self._known.clear()
+    def learn(self, provider: str, models: tuple[Model, ...]) -> None:
+        """Take note of what a provider said that it serves."""
+        self._said[provider] = models
+        if self._cache is not None:
+            self._cache.keep(provider, models)
+        self._known.pop(provider, None)
 
     def _models(self, registered: Registered) -> dict[str, Model]:
         """All that is known of a provider's models, by id and alias."""
@@ -154,9 +158,11 @@ class Catalog:
             models = _read_models(registered)
         except Exception as error:  # a plugin may raise anything
             raise translate(error) from error
-        if self._cache is not None:
-            for model in self._cache.read(registered.name):
-                models[model.id] = _completed(models.get(model.id, model), model)
+        said = self._said.get(registered.name)
+        if said is None and self._cache is not None:
+            said = self._cache.read(registered.name)
+        for model in said or ():
+            models[model.id] = _completed(models.get(model.id, model), model)
         known = self._known[registered.name] = _Known(registered, models)
         return known
 

@@ -157,7 +157,7 @@ class PluginHost:
         for name, settings in self._settings.items():
             if name not in self.names():
                 if KIND not in settings:
-                    problem = f"settings for {name!r}, but no plugin has that name, and no kind is set"
+                    problem = f"settings for {name!r}: no plugin has that name, and no kind is set"
                     raise ConfigError(problem + _hint(name, self.names(), "; "))
                 self._add_another(name, settings[KIND])
             self.load(name, configured=True)

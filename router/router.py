@@ -168,9 +168,8 @@ class Router(BaseRouter):
         able = [each for each in asked if provider or each.provider.list_models is not None]
         found = [ask(each, self.transport, self.time) for each in able]
         for each in found:
-            if each.error is None and self._model_cache is not None:
-                self._model_cache.keep(each.provider, each.models)
-        self._catalog.forget()
+            if each.error is None:
+                self._catalog.learn(each.provider, each.models)
         return found
 
     @property

@@ -269,7 +269,7 @@ def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
     found = faults(write(toml, WRONG))
     # What else is close depends on what is installed.
     misspelt = found.pop("providers.harbuor")
-    assert misspelt.startswith("settings for 'harbuor', but no plugin has that name, and no kind")
+    assert misspelt.startswith("settings for 'harbuor': no plugin has that name, and no kind")
     assert "did you mean harbour" in misspelt
     assert found == {
         "plugin": "no such key: did you mean plugins or policy?",
@@ -539,7 +539,7 @@ def test_another_of_a_kind_knows_its_models_and_reads_its_reasoning() -> None:
         ('kind = "vlm"', ".kind", "no plugin has that name: did you mean vllm?"),
         ("kind = [7]", ".kind", "no plugin has that name"),
         ('kind = "vllm"\nbase_ur = "x"', ".base_ur", "no such setting: did you mean base_url?"),
-        ('base_url = "x"', "", "settings for 'near', but no plugin has that name"),
+        ('base_url = "x"', "", "settings for 'near': no plugin has that name"),
     ],
 )
 def test_what_is_wrong_with_another_of_a_kind_is_told(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import USER
 from emulators.loopback import LoopbackServer, Reply, Request
 
 from router import HttpRequest, Model, ModelNotFound, Router, WireProvider, error_for_status
@@ -62,6 +63,14 @@ def test_what_a_provider_answers_joins_its_models_and_is_kept(url: str, tmp_path
         assert ids(later) == ["first", "second"]
     with Router([Listing("http://127.0.0.1:9/")], allow=[]) as without:
         assert ids(without) == ["first"]
+
+
+def test_what_a_provider_answers_joins_its_models_where_nothing_is_kept(url: str) -> None:
+    """It was forgotten at once, and its names meant nothing."""
+    with Router([Listing(f"{url}/models")], allow=[]) as router:
+        router.refresh_models("listing")
+        assert ids(router) == ["first", "second"]
+        assert router.create_completion("second", USER).target == "listing/second"
 
 
 @pytest.mark.parametrize("path", ["/broken", None], ids=["status", "connection"])
