@@ -441,7 +441,13 @@ class ToolCalls:
         late_id = None if begun.id else word(call.id)
         late_name = None if begun.name else call.name
         begun.id, begun.name = begun.id or late_id, begun.name or late_name
-        return ToolCallDelta(index=number, id=late_id, name=late_name, arguments=call.arguments)
+        return ToolCallDelta(
+            index=number,
+            id=late_id,
+            name=late_name,
+            arguments=call.arguments,
+            custom=begun.is_custom,
+        )
 
     def _own_number(self, call: Call, index: int) -> int:
         number = self._numbers.setdefault(index, index)

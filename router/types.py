@@ -116,7 +116,7 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 
 
 class ToolCallDelta(Struct, frozen=True, kw_only=True):
-    """A piece of a tool call; pieces of one `index` belong together, the first says `custom`."""
+    """A piece of a tool call; pieces of one `index` belong together, and each says `custom`."""
 
     index: int = 0
     id: str | None = None

@@ -30,7 +30,7 @@ def copied(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def plain(value: Any, where: str, depth: int = 0) -> Any:
+def plain(value: Any, where: str) -> Any:
     """The value as dicts and lists made anew, of what JSON has a form for.
 
     A model of pydantic's or of `router.chat` is its dict; a Struct of the router's stays.
@@ -38,24 +38,63 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
     Args:
         value: A message, a part of one, a body.
         where: What it is called in an error; never what it holds.
-        depth: How deep it lies in the whole.
 
     Raises:
         BadRequest: It holds something that JSON has no form for; says where, and its type.
     """
+    try:
+        return _plain(value, 0)
+    except _Unfit as unfit:
+        told = f"{where}{unfit.place} {unfit.why}"
+    raise BadRequest(told)  # out here, where it has no context, whose frames hold the value
+
+
+class _Unfit(Exception):
+    """What JSON has no form for. Its place is told from the inside out, once it is needed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.place = ""
+
+    def within(self, place: str) -> _Unfit:
+        self.place = f"{place}{self.place}"
+        return self
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, str) and value.isascii():  # as nearly everything is
+        return value
     if depth > MAX_NESTING:
-        raise BadRequest(f"{where}: dicts and lists more than {MAX_NESTING} deep in each other")
-    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
+        raise BadRequest(f"dicts and lists more than {MAX_NESTING} deep in each other")
+    if not isinstance(value, _FINAL) and callable(dump := getattr(value, "model_dump", None)):
         value = dump(exclude_none=True)
     if isinstance(value, Mapping):
-        return {_key(key, where): plain(value[key], _under(where, key), depth + 1) for key in value}
-    if isinstance(value, list | tuple | Iterator):
-        return [plain(each, f"{where}[{i}]", depth + 1) for i, each in enumerate(value)]
+        made = {}
+        for key, inner in value.items():
+            try:
+                made[_key(key)] = _plain(inner, depth + 1)
+            except _Unfit as unfit:
+                raise unfit.within(_under(key)) from None
+        return made
+    if isinstance(value, _LISTS):
+        listed = []
+        for number, inner in enumerate(value):
+            try:
+                listed.append(_plain(inner, depth + 1))
+            except _Unfit as unfit:
+                raise unfit.within(f"[{number}]") from None
+        return listed
     if (fault := unsendable(value)) is not None:
-        raise BadRequest(f"{where} holds {fault}")
-    if not isinstance(value, str | int | float | Struct | None):
-        raise BadRequest(f"{where} is {_a(value)}, which JSON has no form for")
+        raise _Unfit(f"holds {fault}")
+    if not isinstance(value, _SCALARS):
+        raise _Unfit(f"is {_a(value)}, which JSON has no form for")
     return value
+
+
+_FINAL = (dict, list, str, int, float, type)
+_LISTS = (list, tuple, Iterator)
+_SCALARS = (str, int, float, Struct, type(None))
 
 
 def unsendable(value: Any) -> str | None:
@@ -88,16 +127,16 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _key(key: Any, where: str) -> str:
-    if isinstance(key, str) and unsendable(key) is None:
+def _key(key: Any) -> str:
+    if isinstance(key, str) and (key.isascii() or _is_encodable(key)):
         return key
-    raise BadRequest(f"{where} has a key that is no text, but {_a(key)}")
+    raise _Unfit(f"is under a key that is no text, but {_a(key)}")
 
 
-def _under(where: str, key: Any) -> str:
+def _under(key: Any) -> str:
     """The name of what stands under a key; one that is no plain word may be the caller's secret."""
     is_word = isinstance(key, str) and key.isascii() and key.isidentifier()
-    return f"{where}.{key[:40]}" if is_word else f"{where}[...]"
+    return f".{key[:40]}" if is_word else "[...]"
 
 
 def _a(value: Any) -> str:

@@ -159,3 +159,14 @@ def test_file_by_its_url_is_not_sent_to_those_who_fetch_none(row):
     with pytest.raises(UnsupportedParameter, match="not by their URL"):
         next(provider.create_completion("some-model", messages, False))
     assert sent(compatible.openrouter, messages)["messages"] == messages
+
+
+def test_every_piece_of_a_custom_call_says_so():
+    """The later ones, put into chunks of the openai client, were pieces of a function's call."""
+    begun = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sum", "input": "4 +"}}
+    later = {"index": 0, "custom": {"input": " 4"}}
+    pieces = [delta(tool_calls=[begun]), delta(tool_calls=[later]), delta("tool_calls")]
+    provider = openai(base_url="http://127.0.0.1:9", key="a-key")
+    told = Played(provider, sse(*map(chunk, pieces))).pieces
+    calls = [each.tool_call for each in told if getattr(each, "tool_call", None) is not None]
+    assert [(call.arguments, call.custom) for call in calls] == [("4 +", True), (" 4", True)]
