@@ -139,9 +139,11 @@ class Config(Struct, frozen=True, kw_only=True):
         """The parts that mean something beyond their form: key, argument, its value."""
         for name, settings in self.arguments.get("settings", {}).items():
             yield _dotted("providers", _quoted(name)), "settings", {name: settings}
-        for name, key in {"order": "router.order", "policy": "policy"}.items():
+        for name in ("order", "proxies"):
             if name in self.arguments:
-                yield key, name, self.arguments[name]
+                yield f"router.{name}", name, self.arguments[name]
+        if "policy" in self.arguments:
+            yield "policy", "policy", self.arguments["policy"]
         for name, route in self.arguments.get("routes", {}).items():
             yield _dotted("routes", _quoted(name)), "routes", {name: route}
 

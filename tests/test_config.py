@@ -219,6 +219,9 @@ order = ["buoy", "pier"]
 strict = "yes"
 verify = "nowhere.pem"
 
+[router.proxies]
+http = "127.0.0.1:3128"
+
 [plugin]
 
 [policy]
@@ -276,6 +279,8 @@ def test_all_faults_are_told_at_once_with_file_and_key(toml: Path) -> None:
         "router.ordr": "no such key: did you mean order?",
         "router.order": "order names unknown providers: pier",
         "policy": "a constraint names no provider: 'pier'",
+        "router.proxies": "proxies: http: "
+        "a URL such as http://127.0.0.1:3128, for http, https or all",
         "router.strict": "expected `bool`, got `str`",
         "router.verify": "there is no such file or folder",
         "policy.deadline": "a positive number of seconds, not -1.0",

@@ -24,13 +24,16 @@ POOL_SIZE = 128
 KEEP_ALIVE_SECONDS = 60.0
 """How long an idle connection is kept: servers close theirs after 60 s or more."""
 
+PROXIED = ("http", "https", "all")
+"""What a proxy may be named for: the scheme of the URLs that go through it, or all of them."""
+
 
 class TransportSettings(Unshown, frozen=True, kw_only=True):
     """Proxies and certificates.
 
     Attributes:
         trust_env: Whether proxies and certificate bundles are taken from the environment.
-        proxies: URL scheme to proxy URL, as requests has it.
+        proxies: URL scheme, or `all`, to proxy URL.
         verify: Whether certificates are verified, or the file or folder of those to trust.
     """
 
@@ -39,5 +42,9 @@ class TransportSettings(Unshown, frozen=True, kw_only=True):
     verify: bool | str = True
 
     def __post_init__(self) -> None:
+        for scheme, url in self.proxies.items():
+            if scheme not in PROXIED or "://" not in url:
+                expected = "a URL such as http://127.0.0.1:3128, for http, https or all"
+                raise ConfigError(f"proxies: {scheme}: {expected}")
         if isinstance(self.verify, str) and not Path(self.verify).exists():
             raise ConfigError("verify: there is no such file or folder")
