@@ -24,6 +24,7 @@ from .openai_dialects import (
     effort_as_reasoning,
     effort_for_template,
     effort_high_or_none,
+    effort_low_to_high,
     effort_with_switch,
     ids_of_nine_characters,
     logprobs_as_number,
@@ -80,17 +81,18 @@ azure = Row(
     dialect=(system_for_developer, no_files_by_url),
 )
 
-# inference-docs.cerebras.ai, OpenAI compatibility: what is missing is refused with a 400.
+# inference-docs.cerebras.ai, OpenAI compatibility: what is missing is refused with a 400. Of calls
+# at once and of the efforts its reference of chat completions, and its client's create params.
 cerebras = Row(
     name="cerebras",
     base_url="https://api.cerebras.ai/v1",
     url_variable="CEREBRAS_BASE_URL",
     key_variables=("CEREBRAS_API_KEY",),
     without=("logit_bias", *_PENALTIES, *_OPEN_SAMPLERS),
-    only=_ONE_CHOICE | _AT_ONCE,
+    only=_ONE_CHOICE,
     renames={"max_tokens": "max_completion_tokens"},  # the name in its reference
     reasoning="reasoning",
-    dialect=(system_for_developer,),
+    dialect=(system_for_developer, effort_low_to_high),
 )
 
 # deepinfra.com/docs, OpenAI API: the parameters that it lists.
@@ -145,6 +147,7 @@ github = Row(
     dialect=(system_for_developer,),
 )
 
+# Its client's CompletionCreateParams, which says what none of its models supports yet.
 groq = Row(
     name="groq",
     base_url="https://api.groq.com/openai/v1",
@@ -188,11 +191,11 @@ groq = Row(
             reasoning=True,
         ),
     ),
-    without=("logit_bias", *_LOGPROBS, *_OPEN_SAMPLERS),
+    without=("logit_bias", *_LOGPROBS, *_PENALTIES, *_OPEN_SAMPLERS),
     only=_ONE_CHOICE,
     renames={"max_tokens": "max_completion_tokens"},  # the old name is deprecated there too
     reasoning="reasoning",
-    dialect=(system_for_developer,),
+    dialect=(system_for_developer, effort_low_to_high),
 )
 
 # h2oGPT's successor: its OpenAI-compatible API lies under /openai_api/v1 of each installation.
@@ -223,7 +226,7 @@ mistral = Row(
     base_url="https://api.mistral.ai/v1",
     url_variable="MISTRAL_BASE_URL",
     key_variables=("MISTRAL_API_KEY",),
-    without=("logit_bias", *_LOGPROBS, "user", *_OPEN_SAMPLERS),
+    without=("logit_bias", "user", "min_p"),
     renames={"seed": "random_seed"},
     stream_usage=False,  # it tells a stream's usage unasked, and refuses to be asked
     reasoning="thinking",

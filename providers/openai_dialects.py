@@ -23,6 +23,9 @@ Dialect: TypeAlias = Callable[[Body], None]
 _THREE_EFFORTS = {"minimal": "low", "medium": "high", "xhigh": "high"}
 """The efforts that services with the three levels low, high and max have no word for."""
 
+_LOW_TO_HIGH = {"minimal": "low", "xhigh": "high", "max": "high"}
+"""The efforts that services with the three levels low, medium and high have no word for."""
+
 _THINKING_BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096}
 """Tokens for an effort, where a service limits tokens; a higher effort has no limit of ours."""
 
@@ -36,6 +39,12 @@ def effort_with_switch(body: Body) -> None:
         body["reasoning_effort"] = _THREE_EFFORTS.get(effort, effort)
 
 
+def effort_low_to_high(body: Body) -> None:
+    """`reasoning_effort` is low, medium or high, or none."""
+    if (effort := body.get("reasoning_effort")) is not None:
+        body["reasoning_effort"] = _LOW_TO_HIGH.get(effort, effort)
+
+
 def effort_as_reasoning(body: Body) -> None:
     """`reasoning` holds the effort."""
     if (effort := body.pop("reasoning_effort", None)) is not None:
@@ -43,10 +52,11 @@ def effort_as_reasoning(body: Body) -> None:
 
 
 def no_effort_as_reasoning(body: Body) -> None:
-    """`reasoning` switches it off; any effort but none goes by its common name."""
+    """`reasoning` switches it off; else `reasoning_effort` is low, medium or high."""
     if body.get("reasoning_effort") == "none":
         del body["reasoning_effort"]
         body["reasoning"] = {"enabled": False}
+    effort_low_to_high(body)
 
 
 def effort_as_budget(body: Body) -> None:

@@ -27,6 +27,12 @@ EFFORTS = {
         "medium": {"thinking": {"type": "enabled"}, "reasoning_effort": "high"},
         "max": {"thinking": {"type": "enabled"}, "reasoning_effort": "max"},
     },
+    dialects.effort_low_to_high: {
+        "none": {"reasoning_effort": "none"},
+        "minimal": {"reasoning_effort": "low"},
+        "medium": {"reasoning_effort": "medium"},
+        "xhigh": {"reasoning_effort": "high"},
+    },
     dialects.effort_as_reasoning: {
         "none": {"reasoning": {"effort": "none"}},
         "high": {"reasoning": {"effort": "high"}},
@@ -34,6 +40,7 @@ EFFORTS = {
     dialects.no_effort_as_reasoning: {
         "none": {"reasoning": {"enabled": False}},
         "low": {"reasoning_effort": "low"},
+        "minimal": {"reasoning_effort": "low"},
     },
     dialects.effort_as_budget: {
         "none": {"enable_thinking": False},
