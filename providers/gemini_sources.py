@@ -108,7 +108,8 @@ class Sources:
 def _citation(chunk: dict[str, Any], start: int | None, end: int | None) -> Citation:
     """That of a source, which stands under the name of its kind: `web`, `retrievedContext`, ..."""
     source = next((value for value in chunk.values() if isinstance(value, dict)), {})
-    url, title, quote = (source.get(name) for name in ("uri", "title", "text"))
+    told = (source.get(name) for name in ("uri", "title", "text"))
+    url, title, quote = (each if isinstance(each, str) else None for each in told)
     return Citation(url=url, title=title, quote=quote, start=start, end=end, raw=chunk)
 
 

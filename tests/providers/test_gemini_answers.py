@@ -566,6 +566,14 @@ def test_passages_that_it_recites_are_cited(name):
     assert citation.raw["license"] == "mit"
 
 
+def test_source_with_an_address_that_is_none_has_none():
+    """It was told as it came, whatever it was."""
+    grounding = {"groundingChunks": [{"web": {"uri": {"a": 1}, "title": 5}}]}
+    body = events(reply(text("Hi"), finish="STOP", groundingMetadata=grounding))
+    (citation,) = played(body).completion.choices[0].citations
+    assert (citation.url, citation.title) == (None, None)
+
+
 @given(said=st.text(max_size=30), start=st.integers(-3, 50), end=st.integers(-3, 50))
 def test_any_place_is_within_the_text(said, start, end):
     grounding = {"groundingChunks": [SEA], "groundingSupports": [support(start, end, 0)]}
