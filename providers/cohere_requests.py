@@ -144,13 +144,15 @@ def _result_part(part: Part) -> Block:
 
 def _document(file: File) -> dict[str, Any]:
     """The fields of a document: those of a JSON object, or a text's one."""
+    if file.data is None:
+        raise UnsupportedParameter("cohere takes documents as data, not by a URL or an id")
     media_type = file.media_type or ""
     try:
         if media_type == "application/json":
-            fields: dict[str, Any] = decode_json(file.data or b"", dict[str, Any])
+            fields: dict[str, Any] = decode_json(file.data, dict[str, Any])
             return fields
         if media_type.startswith("text/"):
-            return {"text": (file.data or b"").decode()}
+            return {"text": file.data.decode()}
     except (ProtocolError, UnicodeDecodeError):
         raise BadRequest(f"a file of {media_type} that is no JSON object, or no UTF-8") from None
     raise UnsupportedParameter(

@@ -232,6 +232,7 @@ def test_file_in_a_result_is_a_document():
         (b"[1]", "application/json", BadRequest),
         (b"\xff", "text/plain", BadRequest),
         (b"%PDF", "application/pdf", UnsupportedParameter),
+        (None, "text/plain", UnsupportedParameter),  # by its id or URL: it went out empty
     ],
 )
 def test_file_that_is_no_document_is_refused(data, media_type, kind):
