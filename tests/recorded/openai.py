@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,6 +55,9 @@ ERRORS: dict[int, type[RouterError]] = {
     429: RateLimited,
     503: Overloaded,
 }
+
+FINISHES = {"function_call": "tool_calls"}
+"""Reasons of other names."""
 
 RENAMED = {"max_completion_tokens": "max_tokens", "random_seed": "seed", "user_id": "user"}
 
@@ -182,7 +186,8 @@ def differences(recording: Recording) -> dict[str, str]:
     found: dict[str, str] = {}
     if recording.streaming and row.stream_usage and "stream_options" not in body:
         found["stream_options"] = "we ask every service for a stream's usage"
-    if ("max_tokens" if row is openai else "max_completion_tokens") in body:
+    newer = row in (openai, compatible.azure)
+    if ("max_tokens" if newer else "max_completion_tokens") in body:
         found |= dict.fromkeys(
             ("max_tokens", "max_completion_tokens"),
             "OpenAI's newer name is for all its models, the older for all services that have both",
@@ -220,7 +225,9 @@ def meaning(recording: Recording) -> Meaning | type[RouterError]:
         reasoning="".join(_reasoning(message) for message in messages),
         refusal="".join(message.get("refusal") or "" for message in messages),
         tool_calls=_tool_calls(messages),
-        finish_reason=finishes[0] if finishes else "other",  # OpenRouter: [DONE] behind the usage
+        finish_reason=FINISHES.get(finishes[0], finishes[0])
+        if finishes
+        else "other",  # OpenRouter: [DONE] behind the usage
         usage=_usage(replies),
         seals=tuple(_seals(messages)),
         citations=tuple(_citations(replies, messages)),
@@ -234,8 +241,10 @@ def _is_stream(recording: Recording) -> bool:
 def _failure(recording: Recording, error: dict[str, Any]) -> type[RouterError]:
     if error.get("code") == "tool_use_failed":
         return UpstreamError
-    if error.get("code") in ("unsupported_parameter", "unsupported_value"):
-        return UnsupportedParameter
+    if any(code in json.dumps(error) for code in ("unsupported_parameter", "unsupported_value")):
+        return (
+            UnsupportedParameter  # of the service, or of the one that it passes the error on from
+        )
     said = error["message"].lower()
     if "context length" in said or error.get("type") == "too_many_prompt_tokens":
         return ContextOverflow
@@ -260,7 +269,7 @@ def _reasoning(message: dict[str, Any]) -> str:
 def _tool_calls(messages: list[dict[str, Any]]) -> tuple[tuple[str, Any], ...]:
     """Names and arguments, by number; one without a number is new where it has an id."""
     calls: dict[int, list[str]] = {}
-    pieces = [each for message in messages for each in enumerate(message.get("tool_calls") or ())]
+    pieces = [each for message in messages for each in enumerate(_calls(message))]
     for place, piece in pieces:
         called = piece.get("function") or piece["custom"]
         number = piece.get("index", len(calls) if piece.get("id") else place)
@@ -268,6 +277,12 @@ def _tool_calls(messages: list[dict[str, Any]]) -> tuple[tuple[str, Any], ...]:
         made[0] = made[0] or called.get("name", "")
         made[1] += called.get("arguments") or called.get("input") or ""
     return tuple((name, value_of(arguments or "{}")) for name, arguments in calls.values())
+
+
+def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message's calls; there was one at most when they were called functions."""
+    function = message.get("function_call")
+    return message.get("tool_calls") or ([{"function": function}] if function else [])
 
 
 def _seals(messages: list[dict[str, Any]]) -> list[str]:
