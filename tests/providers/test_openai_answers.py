@@ -647,7 +647,7 @@ def test_whole_completion_keeps_what_has_no_name_here():
 
 def test_usage_beside_an_error_behind_the_finish_reason_counts():
     """The error is none of a whole answer's, but what the answer has cost was left out with it."""
-    error = {"code": 400, "message": "Token limit reached"}
+    error = {"code": 400, "message": "No more tokens"}
     body = sse(HELLO, chunk(delta("length")), chunk(delta(content=""), error=error, usage=USAGE))
     completion = Played(PROVIDER, body).completion
     assert completion.usage == Usage(input_tokens=9, output_tokens=3)
