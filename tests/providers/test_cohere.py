@@ -15,14 +15,11 @@ from routed import Routed
 from providers.cohere import Cohere
 from router import (
     AuthError,
-    Bearer,
-    ConfigError,
     ConnectionLost,
     Kind,
     Message,
     Reasoning,
     Router,
-    Secret,
     StreamInterrupted,
 )
 from router.parameters import read_signature
@@ -113,48 +110,6 @@ def test_host_knows_the_names_of_the_wire_and_what_its_models_lack():
 
 def sent(provider):
     return Played(provider, SAYING, messages=MESSAGES).request
-
-
-def test_settings_are_what_the_host_reads():
-    assert list(inspect.signature(Cohere).parameters) == ["base_url", "key", "headers"]
-
-
-def test_base_url_comes_from_setting_environment_or_service(monkeypatch):
-    assert sent(Cohere(key=KEY)).url == "https://api.cohere.com/v2/chat"
-    monkeypatch.setenv("COHERE_BASE_URL", "http://127.0.0.1:10/v2/")
-    assert sent(Cohere(key=KEY)).url == "http://127.0.0.1:10/v2/chat"
-    assert sent(Cohere("http://127.0.0.1:11/v2/", KEY)).url == "http://127.0.0.1:11/v2/chat"
-
-
-def test_base_url_that_is_wrong_is_refused_without_showing_it(monkeypatch):
-    with pytest.raises(ConfigError, match="base_url") as caught:
-        Cohere(base_url="https://me:hunter2@host")
-    monkeypatch.setenv("COHERE_BASE_URL", "https://me:hunter2@host")
-    error = Played(Cohere(key=KEY), SAYING, messages=MESSAGES)
-    assert type(error.error) is ConfigError
-    assert "hunter2" not in f"{caught.value}{error.error}"
-
-
-def test_key_comes_from_setting_or_the_first_variable_that_is_set(monkeypatch):
-    monkeypatch.setenv("CO_API_KEY", "second")
-    assert sent(Cohere()).headers == {"Authorization": Bearer("second")}
-    monkeypatch.setenv("COHERE_API_KEY", "first")
-    assert sent(Cohere()).headers == {"Authorization": Bearer("first")}
-    assert sent(Cohere(key="given")).headers == {"Authorization": Bearer("given")}
-    assert sent(Cohere(key=Secret("given"))).headers == {"Authorization": Bearer("given")}
-
-
-def test_key_that_is_missing_is_named_when_a_call_starts():
-    error = Played(Cohere(), SAYING, messages=MESSAGES).error
-    assert (type(error), error.code) == (AuthError, "missing_key")
-    assert "COHERE_API_KEY" in error.message
-    assert Cohere().missing() == error.message
-    assert Cohere(key=KEY).missing() is None
-
-
-def test_key_is_nowhere_to_be_seen():
-    request = sent(Cohere(key=KEY))
-    assert KEY not in f"{request}{request.headers}{vars(Cohere(key=KEY))}"
 
 
 # -- through both routers, over sockets

@@ -1,6 +1,5 @@
 """Gemini: its request and settings; then the whole of it, through both routers, over sockets."""
 
-import inspect
 import json
 import re
 import traceback
@@ -18,9 +17,7 @@ from features import emulated
 from providers.gemini import Gemini
 from providers.gemini_requests import BUDGETS, UNSEALED
 from router import (
-    AuthError,
     Clock,
-    ConfigError,
     ConnectionLost,
     Kind,
     Message,
@@ -131,74 +128,10 @@ def test_parameter_says_what_it_is(parameter):
 # -- settings
 
 
-def test_settings_are_what_the_host_reads():
-    assert list(inspect.signature(Gemini).parameters) == ["base_url", "key", "headers"]
-
-
 def test_entry_point_is_there():
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     (target,) = re.findall(r'^gemini = "(.+)"$', project, re.MULTILINE)
     assert EntryPoint("gemini", target, "router.plugins").load() is Gemini
-
-
-def test_base_url_comes_from_setting_environment_or_google(monkeypatch):
-    assert sent(Gemini(key=KEY)).url.startswith(f"{Gemini.service.base_url}/models/")
-    monkeypatch.setenv("GEMINI_BASE_URL", "http://127.0.0.1:10/v1/")
-    assert sent(Gemini(key=KEY)).url.startswith("http://127.0.0.1:10/v1/models/")
-    provider = Gemini(base_url="http://127.0.0.1:11/", key=KEY)
-    assert sent(provider).url.startswith("http://127.0.0.1:11/models/")
-
-
-def test_base_url_that_is_wrong_is_refused_without_showing_it(monkeypatch):
-    url = "https://me:hunter2@host/v1"
-    with pytest.raises(ConfigError, match="base_url") as caught:
-        Gemini(base_url=url)
-    monkeypatch.setenv("GEMINI_BASE_URL", url)
-    error = Played(Gemini(key=KEY), b"{}", messages=QUESTION).error
-    assert type(error) is ConfigError
-    assert "hunter2" not in f"{caught.value}{error}"
-
-
-def test_key_comes_from_setting_or_the_first_variable_that_is_set(monkeypatch):
-    monkeypatch.setenv("GOOGLE_API_KEY", "second")
-    assert sent(Gemini()).headers["x-goog-api-key"] == Secret("second")
-    monkeypatch.setenv("GEMINI_API_KEY", "first")
-    assert sent(Gemini()).headers["x-goog-api-key"] == Secret("first")
-    assert sent(Gemini(key="given")).headers["x-goog-api-key"] == Secret("given")
-    assert sent(Gemini(key=Secret("given"))).headers["x-goog-api-key"] == Secret("given")
-
-
-def test_key_that_is_missing_is_named_when_a_call_starts(monkeypatch):
-    for variable in Gemini.service.key_variables:
-        monkeypatch.delenv(variable, raising=False)
-    provider = Gemini()
-    error = Played(provider, b"{}", messages=QUESTION).error
-    assert (type(error), error.code) == (AuthError, "missing_key")
-    assert "GEMINI_API_KEY" in error.message
-    assert provider.missing() == error.message
-    assert Gemini(key=KEY).missing() is None
-
-
-def test_key_that_no_header_can_carry_is_refused_without_showing_it():
-    with pytest.raises(ConfigError, match="the key of gemini") as caught:
-        Gemini(key="line\nfeed")
-    assert "line\nfeed" not in str(caught.value)
-
-
-def test_headers_of_the_settings_are_sent():
-    assert sent(Gemini(key=KEY, headers={"x-goog-user-project": "p"})).headers == {
-        "x-goog-user-project": "p",
-        "x-goog-api-key": Secret(KEY),
-    }
-
-
-def test_key_is_nowhere_to_be_seen():
-    played = Played(Gemini(key=KEY), b"<", status=401, messages=QUESTION)
-    shown = [repr(played.request), played.request.url, repr(played.request.headers)]
-    shown += [repr(Gemini(key=KEY)), repr(vars(Gemini(key=KEY))), str(played.error)]
-    lines = traceback.TracebackException.from_exception(played.error, capture_locals=True).format()
-    assert type(played.error) is AuthError
-    assert KEY not in "".join([*shown, *lines])
 
 
 # -- through both routers, over sockets
