@@ -267,8 +267,8 @@ class Reader:
         if message.tool_calls:
             calls = self._speaker(index).calls
             pieces += [Chunk(tool_call=c, index=index) for c in calls.take(message.tool_calls)]
-        elif message.function_call is not None:  # what tool calls were before there were several
-            call = Call(index=0, function=message.function_call)
+        elif (called := message.function_call) and (called.name or called.arguments):
+            call = Call(index=0, function=called)  # what tool calls were before there were several
             calls = self._speaker(index).calls
             pieces += [Chunk(tool_call=c, index=index) for c in calls.take([call])]
         if pieces:

@@ -301,11 +301,15 @@ def word(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int) and value != "" else None
 
 
+MOST_DIGITS = 20
+"""More than any count of tokens has; Python refuses to read thousands of them."""
+
+
 def whole_number(value: Any) -> int | None:
     """A number of tokens, or of a choice or a call, which may be a text or have a fraction of 0."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) < MOST_DIGITS:
         return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() else None
 

@@ -176,6 +176,23 @@ def test_chunk_with_everything_in_it_is_taken(call, stream):
     assert completion.usage.input_tokens == 1
 
 
+def test_what_has_no_name_is_delivered_and_all_of_it_is_kept(call, stream):
+    """A chunk with nothing else was withheld, and of several the last was kept."""
+
+    @provider("odd", models=["model"])
+    def odd(model: str, messages: list[Any], stream: bool) -> Any:
+        yield Chunk(raw={"audio": 1})
+        yield "text"
+        yield Chunk(raw={"audio": 2})
+        yield Chunk(finish_reason="stop", raw={"cost": 3})
+
+    result = call([odd], "odd/model", stream=stream)
+    raws = ({"audio": 1}, {"audio": 2}, {"cost": 3})
+    assert (result.completion.raws, result.completion.raw) == (raws, raws[-1])
+    if stream:
+        assert tuple(piece.raw for piece in result.pieces if piece.raw is not None) == raws
+
+
 def test_provider_that_changes_its_arguments_changes_nobody_elses(call):
     """Lists and dicts were handed to one target after another, and were the caller's own."""
 

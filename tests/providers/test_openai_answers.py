@@ -273,6 +273,11 @@ ANSWERS = {
         message(function_call={"name": "clock", "arguments": "{}"}),
         {"tool_calls": (ToolCall(id="call_new1", name="clock", arguments="{}"),)},
     ),
+    "function call of old that calls nothing": (  # it was a call without a name
+        [delta(content="4", function_call={})],
+        message(content="4", function_call={"name": "", "arguments": None}),
+        {"text": "4", "tool_calls": ()},
+    ),
     "tool call in pieces": (
         [
             delta(content=None, tool_calls=[call(0, "call_1", name="weather", arguments="")]),
@@ -624,8 +629,12 @@ USAGES = {
         Usage(input_tokens=9, output_tokens=3),
     ),
     "no numbers": (
-        {"prompt_tokens": None, "completion_tokens": "many"},
+        {"prompt_tokens": None, "completion_tokens": "many", "total_tokens": "9" * 5000},
         Usage(),
+    ),
+    "numbers of other types": (
+        {"prompt_tokens": 9.0, "completion_tokens": "3", "total_tokens": 12.5},
+        Usage(input_tokens=9, output_tokens=3),
     ),
 }
 
