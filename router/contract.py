@@ -55,7 +55,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from router.errors import ConfigError, ProtocolError
+from router.errors import ConfigError, PluginError, ProtocolError
 from router.messages import Message
 from router.secret import Secret
 from router.types import Chunk, Model
@@ -149,7 +149,10 @@ class HttpResponse:
 
         Raises:
             ProtocolError: It is no JSON (NaN included), not UTF-8, or of another shape.
+            PluginError: It is streamed: its bytes come when it is yielded.
         """
+        if self.streamed:
+            raise PluginError("the body of a streamed response comes when it is yielded")
         return decode_json(self.body, type)
 
 

@@ -22,6 +22,7 @@ from router.contract import (
     HttpResponse,
     Provider,
     Shared,
+    Step,
     Wait,
     is_generator,
 )
@@ -253,6 +254,11 @@ def _action(provider: Provider, step: Asking, notes: Notes, extras: Extras) -> A
     if provider.does_io:
         raise _no_step(provider, step)
     if isinstance(step, HttpResponse):
+        if not step.streamed:
+            raise PluginError(
+                f"the provider {provider.name} yielded a response that came whole, with status "
+                f"{step.status}: it is in its body"
+            )
         notes.read_a_stream = True
     elif isinstance(step, HttpRequest):
         _add_extras(step, extras)
@@ -261,9 +267,11 @@ def _action(provider: Provider, step: Asking, notes: Notes, extras: Extras) -> A
 
 
 def _no_step(provider: Provider, step: Any) -> ProtocolError:
+    kind, taken = ("blocking", (str, Chunk)) if provider.does_io else ("wire", get_args(Step))
+    names = ", ".join(each.__name__ for each in taken)
     return ProtocolError(
         f"the provider {provider.name} yielded {type(step).__name__}, "
-        f"which is no step of a {'blocking' if provider.does_io else 'wire'} provider"
+        f"which is no step of a {kind} provider: {names}"
     )
 
 

@@ -19,7 +19,7 @@ from router.discovery import PluginInfo, Selection, conflict, discover
 from router.errors import ConfigError, Fault, PluginError, PluginLoadError
 from router.events import HOOK_FAILED, PLUGIN_FAILED, Log
 from router.hookspecs import PROJECT, PluginContext
-from router.parameters import Parameters, close_matches, read_signature
+from router.parameters import LEADING, Parameters, close_matches, read_signature
 from router.settings import check_settings
 from router.types import Model
 
@@ -351,7 +351,9 @@ class PluginHost:
 
     def _signature(self, provider: Provider) -> Parameters:
         """What its function takes: read once for all that share a method, as rows of a wire do."""
-        function = provider.create_completion
+        function = getattr(provider, "create_completion", None)
+        if not callable(function):
+            raise PluginError(f"{provider.name} has no create_completion(model, messages, stream)")
         owner = getattr(function, "__module__", type(provider).__module__)
         if not inspect.ismethod(function):
             return read_signature(function, owner)
@@ -366,6 +368,8 @@ class PluginHost:
             check_settings(None, settings, info.name)
             return [plugin]
         if isinstance(plugin, type) or (callable(plugin) and not self._has_hooks(plugin)):
+            if _answers_calls(plugin):
+                raise PluginError(f"{plugin.__name__} wants @provider(name, models=[...]) above it")
             plugin = instantiate(plugin, settings, info.name)
             if isinstance(plugin, Provider):
                 return [plugin]
@@ -443,6 +447,11 @@ def instantiate(factory: Any, settings: Mapping[str, Any], name: str) -> Any:
     """
     check_settings(factory, settings, name)
     return factory(**settings)
+
+
+def _answers_calls(plugin: Any) -> bool:
+    """Whether it is a provider's function, but for the decorator."""
+    return inspect.isfunction(plugin) and (*inspect.signature(plugin).parameters,)[:3] == LEADING
 
 
 def _another(plugin: Any, info: PluginInfo, settings: Mapping[str, Any]) -> Provider:

@@ -12,8 +12,10 @@ from router import (
     Call,
     Chunk,
     Exchange,
+    HttpRequest,
     PluginError,
     ProtocolError,
+    Router,
     Shared,
     StreamInterrupted,
     ToolCallDelta,
@@ -23,7 +25,7 @@ from router import (
     WireProvider,
     provider,
 )
-from router.testing import ScriptedProvider
+from router.testing import FaultServer, ScriptedProvider
 
 USER = [{"role": "user", "content": "hello"}]
 
@@ -160,6 +162,48 @@ def test_chunk_with_something_of_a_wrong_type_is_the_plugins_error(call, stream,
     assert isinstance(error, ProtocolError)
     assert "the provider sloppy yielded Chunk(" in str(error)
     assert wrong in str(error)
+
+
+class AskedWrongly(WireProvider):
+    """Takes a response for what it is not."""
+
+    name = "wrong"
+    models = ("model",)
+
+    def __init__(self, url: str, *, streamed: bool) -> None:
+        self.url = url
+        self.streamed = streamed
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Exchange:
+        response = yield HttpRequest("POST", self.url, json={}, stream=self.streamed)
+        if self.streamed:
+            yield response.json()["text"]
+        while data := (yield response):
+            yield data.decode()
+
+
+@pytest.mark.parametrize(
+    ("streamed", "told"),
+    [
+        (True, "the body of a streamed response comes when it is yielded"),
+        (False, "the provider wrong yielded a response that came whole, with status 200"),
+    ],
+)
+def test_a_response_that_is_read_in_the_wrong_way_is_the_plugins_error(streamed, told):
+    """It was told as broken JSON of the server, or as a connection that was cut."""
+    with FaultServer() as server:
+        wrong = AskedWrongly(f"{server.url}/chat/completions", streamed=streamed)
+        with Router([wrong], allow=[]) as router, pytest.raises(PluginError, match=told):
+            router.create_completion("wrong/model", USER)
+
+
+def test_what_is_no_step_is_told_with_those_that_there_are(call, stream):
+    @provider("odd", models=["model"])
+    def odd(model: str, messages: list[Any], stream: bool) -> Any:
+        yield b"text"
+
+    error = call([odd], "odd/model", stream=stream).error
+    assert "odd yielded bytes, which is no step of a blocking provider: str, Chunk" in str(error)
 
 
 def test_chunk_with_everything_in_it_is_taken(call, stream):
