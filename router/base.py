@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias
 
 import msgspec
 
+from router.arguments import checked
 from router.budget import Budget
 from router.catalog import Catalog
 from router.clock import Clock
@@ -33,7 +34,7 @@ from router.policy import Policy
 from router.refresh import ModelCache
 from router.report import Report
 from router.routes import Route, check_routes
-from router.rules import RULES, Rules
+from router.rules import Rules, with_rows
 from router.secret import Unshown, forgetful
 from router.slots import Slots
 from router.structured import parse, response_format_of
@@ -78,6 +79,7 @@ class BaseRouter:
     """Plugins, names, parameters, policy; see `Router` for the arguments."""
 
     @forgetful
+    @checked
     def __init__(
         self,
         plugins: Iterable[Any] = (),
@@ -108,7 +110,7 @@ class BaseRouter:
         self._new_id = new_id
         self._closed = False
         self._draw = draw
-        self._rules = {**RULES, **(rules or {})}
+        self._rules = with_rows(rules or {})
         self._transport_settings = TransportSettings(
             trust_env=trust_env, proxies=dict(proxies or {}), verify=verify
         )
@@ -178,6 +180,7 @@ class BaseRouter:
         """All plugins that were found, the broken and the blocked ones with the reason."""
         return self._host.infos
 
+    @checked
     def register(
         self, plugin: Any, name: str | None = None, *, replace: bool = False
     ) -> PluginInfo:
@@ -189,7 +192,7 @@ class BaseRouter:
             replace: Whether it takes the place of an installed or registered one of its name.
 
         Raises:
-            ConfigError: Its name is taken, by a plugin, a provider or a route.
+            ConfigError: Its name is no str, or taken by a plugin, a provider or a route.
             PluginLoadError: It breaks the contract.
         """
         info = self._host.register(plugin, name, replace=replace)
@@ -204,21 +207,25 @@ class BaseRouter:
         """The providers of all plugins, without those whose name two of them claim."""
         return [registered.provider for registered in self._host.all()]
 
+    @checked
     def models(self, provider: str | None = None) -> list[Model]:
         """The models of one provider, or of all of them.
 
         Raises:
+            ConfigError: The name is no str.
             ModelNotFound: There is no such provider.
             PluginError: Its plugin is broken or blocked.
         """
         return self._catalog.models(provider)
 
+    @checked
     def parameters(self, name: str) -> Parameters:
         """What a provider takes (`"h2o"`), or one of its models (`"h2o/falcon-7b"`).
 
         `str()` of it is one line; `.json_schema()` gives JSON Schema.
 
         Raises:
+            ConfigError: The name is no str.
             ModelNotFound: There is no such provider or model.
             PluginError: The plugin is broken or blocked.
         """
@@ -233,8 +240,13 @@ class BaseRouter:
         self._enter_process()
         return self.state.health.rows(self.clock())
 
+    @checked
     def reset_health(self, name: str | None = None) -> None:
-        """Forget it: all, or one target, host or key by the name that `health()` shows."""
+        """Forget it: all, or one target, host or key by the name that `health()` shows.
+
+        Raises:
+            ConfigError: The name is no str.
+        """
         self._enter_process()
         self.state.health.reset(name)
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from router.errors import ConfigError
+
 GROUP = "router.plugins"
 ALLOW_VARIABLE = "ROUTER_PLUGINS_ALLOW"
 BLOCK_VARIABLE = "ROUTER_PLUGINS_BLOCK"
@@ -81,7 +83,11 @@ class Selection(Struct, frozen=True, kw_only=True):
         block: Iterable[str] | None,
         environ: Mapping[str, str],
     ) -> Selection:
-        """From arguments and environment: both block lists hold, an allow argument wins."""
+        """From arguments and environment: both block lists hold, an allow argument wins.
+
+        Raises:
+            ConfigError: A name is no str.
+        """
         names = _names(environ.get(ALLOW_VARIABLE, "")) or None
         if allow is not None:
             names = _names(allow)
@@ -106,6 +112,9 @@ class Selection(Struct, frozen=True, kw_only=True):
 def _names(given: Iterable[str]) -> frozenset[str]:
     """Names as they are and as pip compares them; a string is a list with commas or blanks."""
     words = given.replace(",", " ").split() if isinstance(given, str) else list(given)
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(f"allow and block hold names, not {type(word).__name__}")
     return frozenset(words) | {re.sub(r"[-_.]+", "-", word).lower() for word in words}
 
 

@@ -95,8 +95,14 @@ class Parameter(Struct, frozen=True, kw_only=True):
         The reason names the value's type and what was expected, never the value.
         """
         try:
-            if (fault := unsendable(value)) is not None:
-                return f"{self.name} holds {fault}"
+            fault = unsendable(value)
+        except RecursionError:
+            return f"{self.name} is nested too deeply"
+        return self.misfit(value) if fault is None else f"{self.name} holds {fault}"
+
+    def misfit(self, value: Any) -> str | None:
+        """Likewise, of what goes over no wire: why its type or its bounds refuse the value."""
+        try:
             msgspec.convert(value, self.type)
         except msgspec.ValidationError as error:
             # msgspec shows the value where it expects one of several, and nowhere else.

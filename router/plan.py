@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from router.arguments import check_fields
 from router.catalog import Catalog
 from router.demand import Demand
 from router.errors import (
@@ -149,6 +150,7 @@ def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -
 
     Raises:
         BadRequest: There is none, or something that is no name and no target.
+        ConfigError: A field of a target is of a wrong type.
         ModelNotFound: A name means nothing, or several things.
     """
     given = [model] if isinstance(model, str | Target) else model
@@ -161,6 +163,8 @@ def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -
     for each in given:
         if not isinstance(each, str | Target):
             raise BadRequest(f"model holds a {type(each).__name__}, which is no name and no Target")
+        if isinstance(each, Target):
+            check_fields(each)
         target = each if isinstance(each, Target) else _resolve(each, catalog)
         if target not in targets:
             targets.append(target)

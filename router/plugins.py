@@ -14,6 +14,7 @@ import pluggy
 from msgspec import Struct
 
 from router import hookspecs
+from router.arguments import check_fields
 from router.contract import Provider, check_name
 from router.discovery import PluginInfo, Selection, conflict, discover
 from router.errors import ConfigError, Fault, PluginError, PluginLoadError
@@ -488,6 +489,11 @@ def _models_of(provider: Provider) -> tuple[Model, ...]:
     models = tuple(
         model if isinstance(model, Model) else Model(id=model) for model in provider.models
     )
+    for model in models:
+        try:
+            check_fields(model)
+        except ConfigError as error:
+            raise PluginError(f"{provider.name}: {error}") from None
     names = Counter(name for model in models for name in (model.id, *model.aliases))
     if not all(isinstance(name, str) and name for name in names):
         raise PluginError(f"{provider.name}: a model's name is a str that is not empty")

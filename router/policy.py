@@ -13,6 +13,14 @@ from router.errors import ConfigError
 OnInterrupt = Literal["raise", "continue", "restart", "buffer"]
 
 
+_OR_NONE = ("deadline", "max_cost")
+_NUMBERS = (
+    *_OR_NONE,
+    *("attempts", "retries", "backoff_cap", "longest_wait"),
+    *("connect", "first_token", "idle", "total", "queue"),
+)
+
+
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of a call; all times in seconds.
 
@@ -73,6 +81,10 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     require: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) and (name not in _OR_NONE or value is not None):
+                raise ConfigError(f"policy: {name} is a number, not {type(value).__name__}")
         for name in ("connect", "first_token", "idle", "total", "deadline"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -108,11 +120,16 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         if changes is None:
             return self
-        if not isinstance(changes, Policy):
-            try:
-                changes = msgspec.convert({**msgspec.structs.asdict(self), **changes}, Policy)
-            except (msgspec.ValidationError, TypeError) as error:  # TypeError: it is no mapping
-                raise ConfigError(f"policy: {error}") from None
+        if isinstance(changes, Policy):  # its types were not looked at when it was made
+            fields = msgspec.structs.asdict(changes)
+        elif isinstance(changes, Mapping):
+            fields = {**msgspec.structs.asdict(self), **changes}
+        else:
+            raise ConfigError(f"policy is a Policy or a mapping, not {type(changes).__name__}")
+        try:
+            changes = msgspec.convert(fields, Policy)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"policy: {error}") from None
         if not (self.only is not None or self.never or self.require):
             return changes
         return msgspec.structs.replace(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from router.arguments import checked
 from router.base import BaseRouter, Messages, ModelArgument, PolicyArgument
 from router.cleanup import Cleanups
 from router.driver.base import Piece
@@ -154,6 +155,7 @@ class Router(BaseRouter):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @checked
     def refresh_models(self, provider: str | None = None) -> list[Refreshed]:
         """Ask the providers, or one of them, which models they serve now.
 
@@ -161,6 +163,7 @@ class Router(BaseRouter):
         that cannot be asked is told in its `Refreshed.error`, not raised.
 
         Raises:
+            ConfigError: The name is no str.
             ModelNotFound: There is no such provider.
             PluginError: Its plugin is broken or blocked.
         """

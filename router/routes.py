@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from router.arguments import check_fields
 from router.catalog import Catalog
 from router.errors import ConfigError, PluginError
 from router.plugins import PluginHost
@@ -46,7 +47,7 @@ def check_routes(
 
     Raises:
         ConfigError: A name holds a slash or is taken by a provider or a model, a list of targets
-            is empty, the weights do not fit it, or the policy is wrong.
+            is empty, the weights do not fit it, the policy is wrong, or a field is of a wrong type.
         ModelNotFound: A target does not exist.
     """
     checked: dict[str, Route] = {}
@@ -55,6 +56,7 @@ def check_routes(
     taken = {name for model in catalog.models() for name in (model.id, *model.aliases)}
     for name, given in routes.items():
         route = given if isinstance(given, Route) else Route(targets=tuple(given))
+        check_fields(route)
         if "/" in name or not name:
             raise ConfigError(f"route {name!r}: a route's name holds no slash")
         if name in taken or name in host.names():
@@ -76,6 +78,7 @@ def _check_target(target: str | Target, catalog: Catalog) -> None:
     """A broken plugin is no reason to refuse a route: calls pass its targets over."""
     with suppress(PluginError):
         if isinstance(target, Target):
+            check_fields(target)
             catalog.find(catalog.provider(target.provider), target.model)
         else:
             catalog.resolve(target)

@@ -120,6 +120,25 @@ RULES: Rules = {
 }
 
 
+def with_rows(rows: Rules) -> Rules:
+    """The table, with an application's rows in place of its own.
+
+    Raises:
+        ConfigError: One is of no error, or is no rule.
+    """
+    for key, rule in rows.items():
+        kind = key[0] if isinstance(key, tuple) and len(key) == 2 else key
+        if not (isinstance(kind, type) and issubclass(kind, RouterError)):
+            raise ConfigError(
+                f"rules: a row is of a class of errors, or that and a code, not {key!r}"
+            )
+        if not isinstance(rule, Rule):
+            raise ConfigError(
+                f"rules: {kind.__name__} has a {type(rule).__name__}, which is no Rule"
+            )
+    return {**RULES, **rows}
+
+
 def rule_for(error: RouterError, rules: Rules) -> Rule:
     """The row of an error."""
     for kind in type(error).__mro__:

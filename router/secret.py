@@ -38,7 +38,10 @@ def forgetful(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except RouterError as error:
-            traceback.clear_frames(error.__traceback__)
+            each: BaseException | None = error
+            while each is not None:  # what it was made from as well, even where that is not told
+                traceback.clear_frames(each.__traceback__)
+                each = each.__context__
             raise
         finally:
             del args, kwargs
@@ -56,13 +59,15 @@ class Secret:
         source: Where it came from, for the error: a variable's or a file's name.
 
     Raises:
-        ConfigError: It is empty, or holds control characters or others than ASCII, which no
-            header may carry. The message does not hold the value.
+        ConfigError: It is no str, is empty, or holds control characters or others than ASCII, which
+            no header may carry. The message does not hold the value.
     """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str, source: str = "the key") -> None:
+        if not isinstance(value, str):
+            raise ConfigError(f"{source} is a str, not {type(value).__name__}")
         value = value.strip()
         if not value:
             raise ConfigError(f"{source} is empty")

@@ -80,7 +80,7 @@ def test_settings_that_fit_pass(factory: Any, settings: dict[str, Any]) -> None:
                 "anchor has weight, key, chain, names",
                 "weight": "anchor needs this setting",
                 "key": "expects str | Secret, not int",
-                "names": "expects list, not list (Expected `str`, got `int` - at `$[0]`)",
+                "names": "is wrong inside, at names[0] (Expected `str`, got `int`)",
             },
         ),
         (
