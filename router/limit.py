@@ -89,7 +89,8 @@ class Limit:
                 "the deadline of the call has passed", possibly_billed=not connecting
             )
         if connecting:
-            return Timeout(f"no connection within {self._connect:g} s", phase="connect")
+            within = "the limit of the attempt" if now >= self.until else f"{self._connect:g} s"
+            return Timeout(f"no connection within {within}", phase="connect")
         phase = "total" if now >= self.total else self._phase
         match phase:
             case "first_token":

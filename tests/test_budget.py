@@ -48,6 +48,15 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert budget.withdraw(WINDOW + 0.5)
 
 
+def test_requests_older_than_the_window_earn_nothing() -> None:
+    budget = Budget(floor=0.0)
+    assert not budget.withdraw(0.0)
+    for now in (0.0, WINDOW - 1):
+        for _ in range(10):
+            budget.request(now)
+    assert sum(budget.withdraw(WINDOW) for _ in range(10)) == SHARE * 10
+
+
 @given(MOVES, st.sampled_from([0.0, 0.2, 1.0]), st.sampled_from([0.0, 0.5, 10.0]))
 def test_within_any_window_no_more_is_granted_than_share_or_floor(
     moves: list[tuple[str, int, float]], share: float, floor: float

@@ -88,6 +88,13 @@ def test_connecting_has_a_limit_within_the_others() -> None:
     assert not limit().error(5.0, connecting=True).possibly_billed
 
 
+def test_a_connection_that_another_limit_cut_does_not_name_its_own() -> None:
+    """It said "no connection within 10 s" after the 0.1 s of a total."""
+    assert str(limit().error(5.0, connecting=True)) == "no connection within 5 s"
+    hasty = limit(Policy(first_token=20.0, total=1.0))
+    assert str(hasty.error(1.0, connecting=True)) == "no connection within the limit of the attempt"
+
+
 def test_a_finished_answer_leaves_a_moment_for_its_end() -> None:
     stream = limit()
     stream.alive(15.0)
