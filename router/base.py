@@ -54,7 +54,7 @@ class Prepared(Unshown, frozen=True, kw_only=True):
     extras: Extras
     report: Report
     journal: Journal
-    process: int
+    state: State
     started: float
     deadline: float | None
     answer_type: type | None = None
@@ -62,7 +62,7 @@ class Prepared(Unshown, frozen=True, kw_only=True):
     @property
     def is_ours(self) -> bool:
         """Whether the call was made in this process, and not in the one that it is a fork of."""
-        return self.process == os.getpid()
+        return self.state.is_ours
 
     def finish(self, completion: Completion) -> Completion:
         """The completion, parsed where the caller gave a class for it."""
@@ -346,7 +346,7 @@ class BaseRouter:
             extras=call.extras,
             report=report,
             journal=journal,
-            process=self._process,
+            state=self.state,
             started=started,
             deadline=None if limit is None else started + limit,
             answer_type=call.answer_type,

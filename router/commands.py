@@ -19,6 +19,7 @@ from router.errors import RouterError
 from router.job import Candidate
 from router.journal import Run
 from router.secret import Unshown
+from router.slots import Slot
 from router.types import Restart
 
 
@@ -29,12 +30,14 @@ class Begin(Unshown, frozen=True, kw_only=True):
         until: How far before the flow is told.
         patient: Whether its first token has no limit of its own: nobody else is left.
         continues: What another attempt has delivered, and this one is to go on from.
+        slot: Its slot at the target, where that has a limit; the driver's from here on.
     """
 
     candidate: Candidate
     until: Literal["content", "end"]
     patient: bool
     continues: Answer | None = None
+    slot: Slot | None = None
 
     @property
     def choices(self) -> int:

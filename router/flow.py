@@ -27,6 +27,7 @@ from router.job import Job, State
 from router.journal import Journal
 from router.policy import OnInterrupt, backoff
 from router.rules import Rule, rule_for
+from router.slots import Slot
 from router.types import Completion, PassedOver, Restart
 
 Flow: TypeAlias = Generator[Command, Event, Completion]
@@ -60,9 +61,14 @@ class _Call:
         limit = job.policy.deadline
         self._deadline = None if limit is None else started + limit
         self._trying: Option | None = None
+        self._slot: Slot | None = None
 
     def leave(self) -> None:
         """The call ends; an attempt that it leaves behind told nothing of its target."""
+        if not self._state.is_ours:
+            return
+        if self._slot is not None:
+            self._slot.release()
         if self._trying is not None:
             self._state.health.release(self._trying.subject)
 
@@ -108,6 +114,7 @@ class _Call:
                 until=until,
                 patient=self._choice.is_last(option, allowed),
                 continues=continues,
+                slot=self._slot,
             )
             self._heard(option, event)
             if event.outcome is not Outcome.FAILED:
@@ -134,11 +141,12 @@ class _Call:
 
     def _may_try(self, option: Option) -> bool:
         """Whether no other call has begun to probe the target since it was chosen."""
+        self._trying = option
         if self._state.health.begin(option.subject, self._now, forced=not option.in_health):
-            self._trying = option
             return True
-        if option.candidate.max_concurrency is not None:
-            self._state.slots.release(option.name)
+        self._trying = None
+        if self._slot is not None:
+            self._slot.release()
         option.at_once = False  # it is told when it may come back
         return False
 
@@ -146,6 +154,7 @@ class _Call:
         self, option: Option, allowed: Callable[[Option], bool]
     ) -> Generator[Command, Event, bool]:
         """Take a slot at a target; wait for one where no other target is left."""
+        self._slot = None
         limit = option.candidate.max_concurrency
         if limit is None:
             return True
@@ -153,7 +162,7 @@ class _Call:
         if self._deadline is not None:
             give_up = min(give_up, self._deadline)
         waits = self._choice.is_last(option, allowed)
-        while not self._state.slots.take(option.name, limit):
+        while (taken := self._state.slots.take(option.name, limit)) is None:
             if not waits or self._now >= give_up:
                 option.closed = True
                 detail = f"at its limit of {limit} attempts at once"
@@ -162,6 +171,7 @@ class _Call:
                 )
                 return False
             self._now = (yield Queue(option.name, limit, give_up)).at
+        self._slot = taken
         return True
 
     def _heard(self, option: Option, event: Event) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from router.budget import Budget
 from router.health import Health
@@ -59,6 +60,7 @@ class State(Struct, frozen=True, kw_only=True):
 
     Attributes:
         draw: Gives a number in [0, 1), for jitter.
+        process: The process that it is of.
     """
 
     health: Health
@@ -66,3 +68,9 @@ class State(Struct, frozen=True, kw_only=True):
     slots: Slots
     rules: Rules
     draw: Callable[[], float]
+    process: int = field(default_factory=os.getpid)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is no fork of that process, where a lock may be held for ever."""
+        return self.process == os.getpid()

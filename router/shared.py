@@ -52,7 +52,7 @@ class SharedStore:
         """
         key = (provider, step.key)
         turn = f"{provider}/{step.key}"
-        while not self._turns.take(turn, 1):
+        while (taken := self._turns.take(turn, 1)) is None:
             now = self._clock()
             if now >= limit.until:
                 raise limit.error(now)
@@ -64,4 +64,4 @@ class SharedStore:
             self.keep(key, step, value)
             return value
         finally:
-            self._turns.release(turn)
+            taken.release()

@@ -7,6 +7,32 @@ from collections import deque
 from collections.abc import Callable
 
 
+class Slot:
+    """A slot that was taken: it is given back once, by whoever has it last. Safe under threads."""
+
+    __slots__ = ("_held", "_target")
+
+    def __init__(self, target: str, held: list[Slots]) -> None:
+        self._target = target
+        self._held = held
+
+    def release(self) -> None:
+        """Give it back, unless that was done or is now another's to do."""
+        if (slots := self._taken_back()) is not None:
+            slots.release(self._target)
+
+    def handed_over(self) -> Slot:
+        """The same slot, to be given back by another; by this one no more."""
+        slots = self._taken_back()
+        return Slot(self._target, [] if slots is None else [slots])
+
+    def _taken_back(self) -> Slots | None:
+        try:
+            return self._held.pop()  # in one step: the other one may be in another thread
+        except IndexError:
+            return None
+
+
 class Slots:
     """Counts the attempts at targets that have a limit. Safe under threads.
 
@@ -19,14 +45,14 @@ class Slots:
         self._taken: dict[str, int] = {}
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
 
-    def take(self, target: str, limit: int) -> bool:
+    def take(self, target: str, limit: int) -> Slot | None:
         """Take a slot, if one is free."""
         with self._lock:
             taken = self._taken.get(target, 0)
             if taken >= limit:
-                return False
+                return None
             self._taken[target] = taken + 1
-            return True
+            return Slot(target, [self])
 
     def release(self, target: str) -> None:
         """Give a slot back, and wake the one who has waited longest."""

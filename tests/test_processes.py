@@ -28,6 +28,7 @@ from routed import Routed, service
 
 from router import (
     AsyncRouter,
+    Cancelled,
     Chunk,
     Cleanup,
     HttpRequest,
@@ -248,7 +249,7 @@ def test_a_stream_belongs_to_the_process_that_began_it(server: FaultServer) -> N
 
             def go_on() -> list[str]:
                 told.clear()
-                with pytest.raises(StreamInterrupted):
+                with pytest.raises(Cancelled):
                     next(texts)
                 answer.close()
                 return told + one.tidied
@@ -261,6 +262,42 @@ def test_a_stream_belongs_to_the_process_that_began_it(server: FaultServer) -> N
         structlog.reset_defaults()
     assert "completion_cancelled" not in in_the_child
     assert "m" not in in_the_child
+
+
+@forks
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("ending", ["read", "close", "drop"])
+def test_a_stream_of_the_parents_is_left_though_its_locks_were_held(
+    server: FaultServer, kind: Any, ending: str
+) -> None:
+    """A child waited for ever for the lock of the parent's health, to say that it had left."""
+    server.script(Fault.OK(seconds=0.02))
+    target = Target("one", "m", max_concurrency=4)
+    with Routed(kind, [service("one", server.url)]) as routed:
+        answers = [routed.run(routed.router.create_completion, **streamed(target))]
+
+        def leave() -> None:
+            answer = answers.pop()
+            if ending == "close":
+                asyncio.run(answer.close()) if kind == "async" else answer.close()
+            elif ending == "read":
+                with pytest.raises(Cancelled):
+                    asyncio.run(rest(answer)) if kind == "async" else "".join(answer)
+            del answer
+            gc.collect()
+
+        with ExitStack() as held:
+            for lock in locks_of(routed.router):
+                held.enter_context(lock)
+            in_a_fork(leave)
+
+
+def streamed(target: Target) -> dict[str, Any]:
+    return {"model": target, "messages": USER, "stream": True}
+
+
+async def rest(answer: Any) -> str:
+    return "".join([text async for text in answer])
 
 
 class Tidy(WireProvider):

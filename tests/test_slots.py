@@ -14,10 +14,26 @@ from router.slots import Slots
 
 def test_a_target_gives_out_as_many_as_its_limit() -> None:
     slots = Slots()
-    assert [slots.take("one", 2) for _ in range(3)] == [True, True, False]
+    assert [bool(slots.take("one", 2)) for _ in range(3)] == [True, True, False]
     assert slots.take("other", 1)
     slots.release("one")
     assert slots.take("one", 2)
+
+
+def test_a_slot_is_given_back_once_by_whoever_has_it_last() -> None:
+    slots = Slots()
+    first = slots.take("one", 1)
+    assert first is not None
+    second = first.handed_over()
+    first.release()
+    assert not slots.take("one", 1)
+    second.release()
+    second.release()
+    assert not slots.take("one", 0)
+    third = slots.take("one", 1)
+    assert third is not None
+    second.handed_over().release()
+    assert not slots.take("one", 1)
 
 
 def test_a_free_slot_wakes_the_one_who_has_waited_longest_once() -> None:
@@ -78,7 +94,7 @@ def test_whatever_happens_the_limit_holds_and_each_free_slot_wakes_the_next(
     wakes = [partial(woken.append, number) for number in range(len(steps))]
     for number, step in enumerate(steps):
         if step == "take":
-            assert slots.take("one", limit) == (taken < limit)
+            assert bool(slots.take("one", limit)) == (taken < limit)
             taken = min(limit, taken + 1)
         elif step == "release" and taken:
             slots.release("one")
@@ -112,4 +128,4 @@ def test_threads_never_hold_more_than_the_limit_and_all_get_their_turn() -> None
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(work, range(500)))
     assert most <= 3
-    assert [slots.take("one", 3) for _ in range(4)] == [True, True, True, False]
+    assert [bool(slots.take("one", 3)) for _ in range(4)] == [True, True, True, False]

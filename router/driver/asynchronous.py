@@ -46,6 +46,7 @@ class AsyncRun(BaseRun):
             RouterError: The exchange failed; the error knows where.
         """
         try:
+            self._take_slot()
             async for piece in inner:
                 yield piece
                 self._taken()
@@ -166,8 +167,8 @@ class AsyncRun(BaseRun):
     async def _release(self) -> None:
         if not self._prepared.is_ours:
             return
-        if self._candidate.max_concurrency is not None:  # first: the wait below may be cancelled
-            self._router.state.slots.release(str(self._candidate.target))
+        if self._slot is not None:  # first: the wait below may be cancelled
+            self._slot.release()
         self._router.cleanups.add(self.notes.cleanups)
         self.notes.cleanups = []
         responses, self.notes.responses = self.notes.responses, []
@@ -228,6 +229,8 @@ class AsyncDrive(BaseDrive):
                 else:
                     self._event = await self._obey(command)
                 assert self._event is not None
+                if self._event.outcome is Outcome.FAILED:
+                    self._check_process()
                 command = flow.send(self._event)
         except StopIteration as stop:
             self._succeeded(stop.value)
@@ -235,9 +238,11 @@ class AsyncDrive(BaseDrive):
             self._ended(error)
             raise
         finally:
-            flow.close()
-            if self._run is not None:
-                await self._run.pieces.aclose()
+            try:
+                if self._run is not None:
+                    await self._run.pieces.aclose()
+            finally:
+                flow.close()
 
     async def _obey(self, command: Command) -> Event:
         clock = self._clock
@@ -274,7 +279,7 @@ class AsyncDrive(BaseDrive):
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(woken.set)
 
-        slots = self._state.slots
+        slots = self.prepared.state.slots
         if slots.wait(command.target, command.limit, wake):
             came = False
             try:

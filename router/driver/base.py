@@ -9,13 +9,13 @@ from router.answer import Answer
 from router.base import Prepared
 from router.clock import Clock
 from router.commands import Begin
-from router.errors import RouterError
+from router.errors import Cancelled, RouterError
 from router.exchange import Action, Notes, run
 from router.flow import Flow, route
-from router.job import State
 from router.journal import Run
 from router.limit import Limit
 from router.messages import Message
+from router.slots import Slot
 from router.types import Chunk, Completion, Restart
 from router.values import copied
 
@@ -27,7 +27,6 @@ class Timed(Protocol):
 
     clock: Callable[[], float]
     time: Clock
-    state: State
 
 
 class BaseRun:
@@ -42,6 +41,7 @@ class BaseRun:
         self._candidate = begin.candidate
         self._provider = begin.candidate.registered.provider
         self._prepared = prepared
+        self._slot: Slot | None = None
         self._now = router.clock()
         stream = prepared.job.stream
         self.limit = Limit(
@@ -75,6 +75,11 @@ class BaseRun:
             "stream": self._prepared.job.stream,
             **copied(candidate.binding.arguments),
         }
+
+    def _take_slot(self) -> None:
+        """From here on the slot is this attempt's to give back."""
+        if self._begin.slot is not None:
+            self._slot = self._begin.slot.handed_over()
 
     def _taken(self) -> None:
         """The reader of the answer has taken a piece, and waits for the next."""
@@ -120,12 +125,16 @@ class BaseDrive:
         self.completion: Completion | None = None
         self.typed = False
         self._clock = router.clock
-        self._state = router.state
         self._held: list[str | Chunk] = []
 
     def _route(self) -> Flow:
         prepared = self.prepared
-        return route(prepared.job, prepared.journal, self._state, prepared.started)
+        return route(prepared.job, prepared.journal, prepared.state, prepared.started)
+
+    def _check_process(self) -> None:
+        """Raise `Cancelled` in a fork of the process that made the call: it goes on there."""
+        if not self.prepared.is_ours:
+            raise Cancelled("the call is that of the parent process")
 
     def _succeeded(self, completion: Completion) -> None:
         self.completion = completion = self.prepared.finish(completion)

@@ -10,7 +10,7 @@ from router.cleanup import Cleanups
 from router.commands import Announce, Begin, Command, Deliver, Event, Outcome, Queue, Sleep
 from router.contract import Call, HttpRequest, HttpResponse, Shared, Wait
 from router.driver.base import BaseDrive, BaseRun, Piece, Timed
-from router.errors import Cancelled, RouterError
+from router.errors import RouterError
 from router.exchange import ASKING, PING, Action
 from router.shared import SharedStore
 from router.types import Chunk
@@ -60,6 +60,7 @@ class Run(BaseRun):
         """
         actions = self._actions()
         try:
+            self._take_slot()
             yield from self._carry_out(actions)
         except RouterError as error:
             raise self.located(error) from error.__cause__
@@ -144,8 +145,8 @@ class Run(BaseRun):
     def _release(self) -> None:
         if not self._prepared.is_ours:
             return
-        if self._candidate.max_concurrency is not None:  # first: the lines below may be interrupted
-            self._router.state.slots.release(str(self._candidate.target))
+        if self._slot is not None:  # first: the lines below may be interrupted
+            self._slot.release()
         self._router.cleanups.add(self.notes.cleanups)
         self.notes.cleanups = []
         responses, self.notes.responses = self.notes.responses, []
@@ -187,8 +188,9 @@ class Drive(BaseDrive):
                     event = Event(Outcome.WOKE, self._clock())
                 else:
                     event = self._obey(command)
-                if event.outcome is Outcome.FAILED and self._waits.cancelled:
-                    raise Cancelled("closed by the caller")  # and no other target is begun
+                if event.outcome is Outcome.FAILED:
+                    self._waits.check()  # else another target would be begun
+                    self._check_process()
                 command = flow.send(event)
         except StopIteration as stop:
             self._succeeded(stop.value)
@@ -196,9 +198,11 @@ class Drive(BaseDrive):
             self._ended(error)
             raise
         finally:
-            flow.close()
-            if self._run is not None:
-                self._run.pieces.close()
+            try:
+                if self._run is not None:
+                    self._run.pieces.close()
+            finally:
+                flow.close()
 
     def _obey(self, command: Command) -> Event:
         if isinstance(command, Sleep):
@@ -206,7 +210,7 @@ class Drive(BaseDrive):
             return Event(Outcome.WOKE, self._clock())
         if isinstance(command, Queue):
             left = command.until - self._clock()
-            self._waits.for_slot(self._state.slots, command.target, command.limit, left)
+            self._waits.for_slot(self.prepared.state.slots, command.target, command.limit, left)
             return Event(Outcome.WOKE, self._clock())
         assert isinstance(command, Begin)
         self._run = run = Run(self._router, self.prepared, command, self._waits)
