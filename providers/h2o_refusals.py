@@ -85,6 +85,8 @@ def _refusal(response: HttpResponse, hint: str) -> RouterError:
 def _complaint(response: HttpResponse) -> tuple[str, str | None]:
     """What a refusal says, in any of its shapes, and TGI's word for it if there is one."""
     said, kind = "", None
+    if response.streamed:  # as a redirect is
+        return f"the server answered {response.status}", None
     if response.content_type == "text/html":
         title = re.search(r"<title>([^<]*)", response.body.decode("utf-8", "replace"))
         said = title[1].strip() if title else ""
