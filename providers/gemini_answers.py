@@ -14,7 +14,7 @@ A stream is a row of whole answers, each with the parts that are new. What decid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Raw, Struct
 
@@ -32,11 +32,9 @@ from .gemini_calls import Calls, FunctionCall
 from .gemini_errors import Problem
 from .gemini_requests import MADE
 from .gemini_sources import Grounding, Recitation, Sources
+from .openai_answers import FinishReason
 
 Piece: TypeAlias = str | Chunk
-FinishReason: TypeAlias = Literal[
-    "stop", "length", "tool_calls", "content_filter", "refusal", "other"
-]
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
