@@ -85,9 +85,8 @@ def check_part(part: object, where: str) -> Part:
             raise ValueError(f'there is no "{kind}" in it')
         return read(part[kind], extra)
     except ValueError as error:
-        raise BadRequest(
-            f'{where}: {error}; such a part is {{"type": "{kind}", "{kind}": {shape}}}'
-        ) from None
+        told = f'{where}: {error}; such a part is {{"type": "{kind}", "{kind}": {shape}}}'
+    raise BadRequest(told)  # out here, where it has no context, whose frames hold the part
 
 
 def part_to_dict(part: Part) -> dict[str, Any]:

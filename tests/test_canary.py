@@ -269,6 +269,9 @@ def test_a_wrong_file_does_not_show_the_key_in_it(tmp_path: Path) -> None:
 WRONG_CALLS: dict[str, dict[str, Any]] = {
     "role": {"messages": [*MESSAGES, {"role": PROMPT, "content": PROMPT}]},
     "content": {"messages": [{"role": "user", "content": [PROMPT]}]},
+    "part": {"messages": [{"role": "user", "content": [{"type": "text", "text": [PROMPT]}]}]},
+    "call": {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": [PROMPT]}}]}]},
+    "half": {"messages": [{"role": "user", "content": f"{PROMPT}\ud800"}]},
     "messages": {"messages": PROMPT},
     "model": {"model": "nobody/m"},
     "unknown": {"nosuch": PROMPT},
