@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from router.messages import Message
@@ -24,6 +25,9 @@ LEAST_BYTES_PER_TOKEN = 1.4
 
 _LIMITS = next(names for names in SYNONYMS if "max_tokens" in names)
 
+_DESCRIPTIONS = ("tools", "response_format")
+"""Parameters that are part of the prompt."""
+
 _KINDS: dict[type, InputKind] = {Image: "image", Audio: "audio", Video: "image", File: "file"}
 """What a part asks a model to take. No catalogue tells reliably who takes films; whoever takes no
 pictures takes none."""
@@ -36,14 +40,12 @@ class Demand(Struct, frozen=True, kw_only=True):
         inputs: Kinds of input other than text.
         tokens: The least that the text amounts to, in tokens.
         most_tokens: The most that it amounts to.
-        answer_tokens: The longest answer that the call asks for; `None` where it does not say.
         tools, structured_output: Whether the call uses them.
     """
 
     inputs: frozenset[InputKind]
     tokens: int
     most_tokens: int
-    answer_tokens: int | None
     tools: bool
     structured_output: bool
 
@@ -53,14 +55,14 @@ class Demand(Struct, frozen=True, kw_only=True):
         size = 0
         inputs: set[InputKind] = set()
         for message in messages:
-            size += len(message.text.encode("utf-8", "replace"))
+            texts = [message.text, *(call.arguments for call in message.tool_calls)]
+            size += sum(len(text.encode("utf-8", "replace")) for text in texts)
             if not isinstance(message.content, str):
                 inputs.update(_KINDS[type(p)] for p in message.content if type(p) in _KINDS)
         return cls(
             inputs=frozenset(inputs),
             tokens=int(size / MOST_BYTES_PER_TOKEN),
             most_tokens=int(size / LEAST_BYTES_PER_TOKEN),
-            answer_tokens=next((parameters[n] for n in _LIMITS if n in parameters), None),
             tools=bool(parameters.get("tools")),
             structured_output=parameters.get("response_format") is not None,
         )
@@ -80,18 +82,26 @@ class Demand(Struct, frozen=True, kw_only=True):
             )
         return None
 
-    def overspends(self, model: Model, limit: float) -> str | None:
+    def overspends(self, model: Model, arguments: Mapping[str, Any], limit: float) -> str | None:
         """Why an attempt at the model may cost more than a limit in US dollars, or `None`.
 
         What has no bound counts as too much: an unknown price, an answer without a limit, input
         other than text.
+
+        Args:
+            model: The target's.
+            arguments: What the target is given.
+            limit: US dollars.
         """
-        answer = self.answer_tokens or model.output_limit
+        longest = next((arguments[n] for n in _LIMITS if n in arguments), model.output_limit)
         if model.prices is None:
             return "its price is unknown"
-        if answer is None or self.inputs:
+        if longest is None or self.inputs:
             return "its cost has no bound: say max_tokens, and send text alone"
-        most = model.prices.cost(Usage(input_tokens=self.most_tokens, output_tokens=answer))
+        described = [arguments[name] for name in _DESCRIPTIONS if name in arguments]
+        tokens = self.most_tokens + int(len(msgspec.json.encode(described)) / LEAST_BYTES_PER_TOKEN)
+        answers = longest * arguments.get("n", 1)
+        most = model.prices.cost(Usage(input_tokens=tokens, output_tokens=answers))
         if most is None or most > limit:
             return f"it may cost up to {most:.6f} US dollars"
         return None

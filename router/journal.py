@@ -129,8 +129,11 @@ class Journal:
         if run is not None:
             changes["status"] = run.notes.status
             changes["request_id"] = run.notes.request_id
+            changes["rate_limits"] = run.notes.rate_limits
+            changes["ignored"] = run.answer.ignored
             changes["usage"] = run.answer.usage
-            changes["cost_usd"] = self._prices.cost(run.answer.usage) if self._prices else None
+            if outcome == "succeeded" and self._prices:  # else the usage may be of a part
+                changes["cost_usd"] = self._prices.cost(run.answer.usage)
             changes["finish_reason"] = run.answer.finish_reason
         if error is not None:
             error.__traceback__ = None  # its frames hold the call, which holds this journal

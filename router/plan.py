@@ -121,9 +121,9 @@ class Planner:
             return binding.reason or "parameter", binding.refusal
         if each.registered.provider.does_io and (call.extras.body or call.extras.headers):
             return "parameter", "takes no extra_body or extra_headers"
-        limit = call.policy.max_cost
-        if limit is not None and (too_dear := demand.overspends(each.model, limit)) is not None:
-            return "cost", too_dear
+        limit, arguments = call.policy.max_cost, binding.arguments
+        if limit is not None and (dear := demand.overspends(each.model, arguments, limit)):
+            return "cost", dear
         return demand.exceeds(each.model)
 
     def _reach(self, targets: Sequence[Target], passed_over: list[PassedOver]) -> list[_Reached]:

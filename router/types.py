@@ -313,6 +313,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     `renamed` maps the caller's parameter names to the target's, `dropped` lists the tuning
     parameters that it lacks, `unchecked` those that it takes without declaring them. `left_out`
     is what of the messages is another provider's own (its sealed reasoning), and was not sent.
+    `rate_limits` has the response's headers that tell of limits and of what is left of them, by
+    their lower-case names. `ignored` counts pieces that came after the finish reason.
     """
 
     number: int
@@ -334,6 +336,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    rate_limits: Mapping[str, str] = field(default_factory=dict)
+    ignored: int = 0
 
 
 class Trace(Struct, frozen=True, kw_only=True):
@@ -347,14 +351,14 @@ class Trace(Struct, frozen=True, kw_only=True):
     def cost_usd(self) -> float | None:
         """What the call cost in US dollars, `None` where any of it is unknown.
 
-        An attempt that failed without saying what it used, and may have been billed, makes the
-        whole unknown: a sum that leaves it out would be a guess.
+        An attempt that may have been billed for nobody knows what makes the whole unknown: it
+        failed on the way, or is not at its end. A sum that leaves it out would be a guess.
         """
         total = 0.0
         for attempt in self.attempts:
             if attempt.cost_usd is not None:
                 total += attempt.cost_usd
-            elif attempt.possibly_billed or attempt.outcome == "succeeded":
+            elif attempt.possibly_billed or attempt.outcome != "failed":
                 return None
         return total if self.attempts else None
 

@@ -108,10 +108,20 @@ def test_an_attempt_costs_what_its_own_target_asks(journal: Journal) -> None:
     prices = Prices(input=2.0, output=10.0)
     journal.begin(Target("one", "model"), 100.0, **fitted, prices=prices)
     used = Chunk(usage=Usage(input_tokens=500_000, output_tokens=100_000))
-    journal.end("failed", 101.0, Ran(used), ConnectionLost("cut"))
+    journal.end("succeeded", 101.0, Ran(used))
     journal.begin(Target("two", "model"), 101.0, **fitted)
     journal.end("succeeded", 102.0, Ran(used))
     assert [each.cost_usd for each in journal.trace().attempts] == [2.0, None]
+
+
+def test_what_a_broken_attempt_costs_is_unknown(journal: Journal) -> None:
+    """The usage that some services tell from the beginning on was taken for that of the whole."""
+    fitted: Any = {"renamed": {}, "dropped": (), "unchecked": (), "left_out": ()}
+    journal.begin(Target("one", "model"), 100.0, **fitted, prices=Prices(input=2.0, output=10.0))
+    begun = Chunk(usage=Usage(input_tokens=500_000, output_tokens=1))
+    journal.end("interrupted", 101.0, Ran(begun, "half"), ConnectionLost("cut"))
+    [attempt] = journal.trace().attempts
+    assert (attempt.cost_usd, journal.trace().cost_usd) == (None, None)
 
 
 def test_an_attempt_without_a_run_is_entered_all_the_same(journal: Journal) -> None:

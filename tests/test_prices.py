@@ -13,12 +13,15 @@ from router import (
     Model,
     Prices,
     Router,
+    StreamInterrupted,
+    Target,
     Tier,
     UnsupportedParameter,
     UpstreamError,
     Usage,
+    provider,
 )
-from router.testing.scripted import ScriptedProvider
+from router.testing.scripted import ScriptedProvider, Truncated
 
 PRICES = Prices(input=2.0, output=10.0, cached=0.5, cache_write=2.5)
 
@@ -104,6 +107,49 @@ def test_max_cost_passes_over_what_may_cost_more(call: Caller) -> None:
     assert [skipped.reason for skipped in result.trace.passed_over] == ["cost"]
     shorter = call([dear], "dear/model", policy={"max_cost": 0.005}, max_tokens=100)
     assert shorter.completion is not None
+
+
+def test_what_was_left_or_broke_off_has_an_unknown_cost() -> None:
+    """It was told as no cost at all, on the stream's trace and on the partial answer."""
+    with Router([priced("one", ["a", "b"], ["a", Truncated])], allow=[]) as router:
+        stream = router.create_completion("one/model", USER, stream=True)
+        next(stream)
+        stream.close()
+        assert stream.trace.cost_usd is None
+        with pytest.raises(StreamInterrupted) as caught:
+            list(router.create_completion("one/model", USER, stream=True))
+    assert caught.value.partial.cost_usd is None
+
+
+def test_max_cost_counts_every_choice_and_what_describes_the_answer() -> None:
+    """Five answers were counted as one, tools as nothing, and a target's own limit not at all."""
+    model = Model(id="model", prices=PRICES, output_limit=1_000)
+
+    @provider("one", models=[model])
+    def one(
+        model: str,
+        messages: list[Any],
+        stream: bool,
+        *,
+        max_tokens: int = 1_000,
+        n: int = 1,
+        tools: list[Any] | None = None,
+    ) -> str:
+        return "ok"
+
+    tool = {"type": "function", "function": {"name": "look", "description": "far " * 1_000}}
+    with Router([one], allow=[]) as router:
+        allowed = [
+            bool(router.explain(target, USER, policy={"max_cost": 0.005}, **more).targets)
+            for target, more in [
+                ("one/model", {"max_tokens": 400}),
+                ("one/model", {"max_tokens": 400, "n": 2}),
+                ("one/model", {"max_tokens": 400, "tools": [tool]}),
+                ("one/model", {}),
+                (Target("one", "model", {"max_tokens": 400}), {}),
+            ]
+        ]
+    assert allowed == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize(
