@@ -13,6 +13,10 @@ from router import AsyncRouter, Router, RouterError
 
 Kind = Literal["sync", "async"]
 
+PROMPTLY = 4.0
+"""Seconds within which what takes no time is done on a machine that stalls. What waits in place of
+that takes 5 and more; how long it takes on an idle machine is for the benchmarks to say."""
+
 
 def service(name: str, url: str, key: str | None = None) -> OpenAI:
     """A provider of that name that speaks the fault server's wire."""
