@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias, get_args
 
 import msgspec
@@ -28,7 +29,7 @@ from router.contract import (
 )
 from router.errors import ConfigError, ConnectionLost, PluginError, ProtocolError, RouterError
 from router.foreign import translate
-from router.headers import request_id, retry_after
+from router.headers import rate_limits, request_id, retry_after
 from router.secret import Secret, Unshown
 from router.types import Chunk, FinishReason, ToolCallDelta, Usage
 
@@ -112,6 +113,12 @@ class Notes:
         if response.streamed:
             self.responses.append(response)
 
+    @property
+    def rate_limits(self) -> dict[str, str]:
+        """What the last response said of the service's limits."""
+        found = rate_limits(self.headers)
+        return {name: self.scrub(value) for name, value in found.items()} if found else found
+
     def scrub(self, text: str) -> str:
         """The text without the keys that were sent, and not longer than it should be."""
         for secret in self.secrets:
@@ -168,7 +175,8 @@ def run(
     try:
         yield from _advance(provider, steps, answer, notes, extras)
     finally:
-        steps.close()
+        with suppress(Exception, SystemExit):  # of a plugin that is cut: nobody is left to be told
+            steps.close()
     if notes.read_a_stream and not answer.finished:
         raise ConnectionLost(
             "the answer ended before its finish reason: it was cut", code="truncated"

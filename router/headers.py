@@ -17,6 +17,9 @@ MAX_RETRY_AFTER = 86_400.0
 MAX_REQUEST_ID = 200
 """Characters of a request's id that are kept: it stands in logs."""
 
+MAX_LIMIT = 200
+"""Characters of what a header says of a limit that are kept: a number, a time, a short policy."""
+
 TRANSPORTS_OWN = frozenset(
     {
         "connection",
@@ -70,6 +73,15 @@ def request_id(headers: Mapping[str, str]) -> str | None:
         if found and found.isprintable():
             return found
     return None
+
+
+def rate_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """What a service says of its limits and what is left of them, header by header."""
+    return {
+        name: value[:MAX_LIMIT]
+        for name, value in headers.items()
+        if ("ratelimit" in name or "-limit" in name) and value.isprintable()
+    }
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -129,6 +129,8 @@ class Journal:
         if run is not None:
             changes["status"] = run.notes.status
             changes["request_id"] = run.notes.request_id
+            changes["rate_limits"] = run.notes.rate_limits
+            changes["ignored"] = run.answer.ignored
             changes["usage"] = run.answer.usage
             if outcome == "succeeded" and self._prices:  # else the usage may be of a part
                 changes["cost_usd"] = self._prices.cost(run.answer.usage)

@@ -313,6 +313,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     `renamed` maps the caller's parameter names to the target's, `dropped` lists the tuning
     parameters that it lacks, `unchecked` those that it takes without declaring them. `left_out`
     is what of the messages is another provider's own (its sealed reasoning), and was not sent.
+    `rate_limits` has the response's headers that tell of limits and of what is left of them, by
+    their lower-case names. `ignored` counts pieces that came after the finish reason.
     """
 
     number: int
@@ -334,6 +336,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    rate_limits: Mapping[str, str] = field(default_factory=dict)
+    ignored: int = 0
 
 
 class Trace(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.headers import MAX_RETRY_AFTER, duration, request_id, retry_after
+from router.headers import (
+    MAX_LIMIT,
+    MAX_RETRY_AFTER,
+    duration,
+    rate_limits,
+    request_id,
+    retry_after,
+)
 
 NOW = 784_111_777.0
 """Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples."""
@@ -227,6 +234,22 @@ def test_request_id_can_stand_in_a_log(value):
     """What the server sends was taken as it is: of any length, and with line feeds."""
     found = request_id({"x-request-id": value})
     assert found is None or (len(found) <= 200 and found.isprintable() and found in value)
+
+
+def test_rate_limits_are_the_headers_that_tell_of_limits():
+    told = {
+        "x-ratelimit-remaining-requests": "9",
+        "anthropic-ratelimit-tokens-reset": "1994-11-06T08:50:07Z",
+        "x-trial-endpoint-call-limit": "40",
+    }
+    others = {"retry-after": "1", "content-type": "text/html", "x-request-id": "limit"}
+    assert rate_limits(told | others) == told
+
+
+@given(st.text(max_size=400))
+def test_a_rate_limit_can_stand_in_a_log(value):
+    found = rate_limits({"ratelimit": value}).get("ratelimit")
+    assert found is None or (len(found) <= MAX_LIMIT and found.isprintable() and found in value)
 
 
 def test_reset_in_plain_seconds_is_relative() -> None:

@@ -62,6 +62,12 @@ def test_recorded_traffic_means_the_same(file, kind, tally):
     if recording.request is not None:
         assert not harness.unexplained(wire, recording, replay.requests[0])
     assert replay.meaning == wire.meaning(recording)
+    assert replay.result.trace is not None
+    [attempt] = replay.result.trace.attempts
+    limits = {name: value for name, value in recording.headers.items() if "limit" in name}
+    assert attempt.rate_limits == limits
+    if (request_id := recording.headers.get("x-request-id")) is not None:
+        assert attempt.request_id == request_id
     if recording.streaming and replay.result.completion is not None:
         assert replay.result.text == replay.result.completion.text
     tally.replayed.add(file)

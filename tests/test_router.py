@@ -132,6 +132,7 @@ def test_pieces_after_the_finish_reason_are_ignored_but_usage_is_kept(
     assert result.completion.text == "whole"
     assert result.completion.finish_reason == "stop"
     assert result.completion.usage == Usage(input_tokens=3, output_tokens=4)
+    assert result.completion.trace.attempts[0].ignored == 2
 
 
 # -- fallback
