@@ -46,6 +46,7 @@ LEVELS: tuple[Literal["warning", "info", "debug"], ...] = ("warning", "info", "d
 """What is logged, by the number of `-v`."""
 
 CALL_ARGUMENTS = ("model", "messages", "stream", "policy", "extra_body", "extra_headers")
+PROBE = [{"role": "user", "content": "Hi"}]
 PROBE_SECONDS = 30.0
 """The deadline of a probe: what a model takes to load, and then to say a word."""
 
@@ -473,10 +474,14 @@ def explain(
 def health(ctx: click.Context, models: tuple[str, ...], as_json: bool, config: Path | None) -> None:
     """Ask each MODEL for a token or two, and say which answer; exit 1 when one does not.
 
-    What a router remembers of its targets ends with its process; so this asks them.
+    A route is each of its targets. What a router remembers of its targets ends with its process;
+    so this asks them.
     """
     with _open(config) as router:
-        found = [_probe(router, model) for model in models]
+        explained = [router.explain(model, PROBE) for model in models]
+        named = [each.target for one in explained for each in one.targets]
+        named += [each.target for one in explained for each in one.passed_over]
+        found = [_probe(router, target) for target in dict.fromkeys(named)]
     if as_json:
         _write_json(found)
     else:
@@ -499,7 +504,7 @@ def _probe(router: Router, model: str) -> dict[str, Any]:
     try:
         router.create_completion(
             model,
-            [{"role": "user", "content": "Hi"}],
+            PROBE,
             policy={"attempts": 1, "deadline": PROBE_SECONDS},
             **limit,
         )

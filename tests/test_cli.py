@@ -206,6 +206,19 @@ def test_health_asks_each_target(shell: Shell) -> None:
     assert shell("health", "-m", "tide/calm").code == 0
 
 
+def test_health_asks_each_target_of_a_route(shell: Shell, tmp_path: Path) -> None:
+    """The names of routes meant nothing to it."""
+    (tmp_path / "router.toml").write_text(
+        '[routes.talk]\ntargets = ["tide/calm", "tide/storm"]\npolicy = {only = ["tide/calm"]}'
+    )
+    done = shell("health", "-m", "talk", "-m", "tide/calm", "--config", "router.toml")
+    assert done.code == 1
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
+        ["tide/calm", "answers"],
+        ["tide/storm", "PermissionDenied"],
+    ]
+
+
 # chat
 
 
