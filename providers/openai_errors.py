@@ -95,9 +95,8 @@ CODE_ERRORS: dict[str, type[RouterError]] = {
     "service_tier_capacity_exceeded": Overloaded,  # Mistral, with a 429
     "overloaded": Overloaded,  # Hugging Face's text generation inference, with a 429
     "unavailable_error": Overloaded,  # llama.cpp, while it loads the weights
-    # What the model wrote was no good, which is not the request's fault: it may do better.
-    "tool_use_failed": UpstreamError,  # Groq, with a 400
-    "json_validate_failed": UpstreamError,  # the same
+    # What the model wrote was no good, which is not the request's fault: it may do better. (Groq
+    # says so with a 400: `router.rules` has rows for its codes.)
     "generation": UpstreamError,  # Hugging Face's text generation inference, with a 424
     "incomplete_generation": UpstreamError,
     "unsupported_parameter": UnsupportedParameter,

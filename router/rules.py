@@ -77,6 +77,9 @@ _BUSY = Rule(again="last", elsewhere="yes", cools="target", base=1.0)
 RULES: Rules = {
     # The call itself is wrong, or nobody waits for it any more.
     BadRequest: _STOP,
+    # Groq: what the model wrote fits neither tools nor schema. Another try may, another model too.
+    (BadRequest, "tool_use_failed"): Rule(again="last", elsewhere="yes", cools="nothing"),
+    (BadRequest, "json_validate_failed"): Rule(again="last", elsewhere="yes", cools="nothing"),
     PayloadTooLarge: _STOP,
     DeadlineExceeded: _STOP,
     Cancelled: _STOP,
@@ -101,7 +104,6 @@ RULES: Rules = {
     (Overloaded, "UNAVAILABLE"): _BUSY,  # Gemini's "The model is overloaded"
     (Overloaded, "local"): Rule(again="never", elsewhere="yes", cools="nothing"),
     UpstreamError: Rule(again="last", elsewhere="yes", cools="host"),
-    (UpstreamError, 400): Rule(again="last", elsewhere="yes", cools="target"),
     (UpstreamError, 409): Rule(again="once", elsewhere="yes", cools="nothing"),
     Timeout: Rule(again="last", elsewhere="yes", cools="host"),
     (Timeout, "connect"): Rule(again="never", elsewhere="yes", cools="host"),

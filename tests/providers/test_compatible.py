@@ -227,7 +227,7 @@ def test_groq_breaks_off_for_a_tool_call_that_fails_its_schema():
     }
     body = sse(HELLO, "event: error\ndata: " + json.dumps({"error": failure}), done=False)
     error = Played(compatible.groq(key=KEY), body).error
-    assert (type(error), error.code, error.status) == (UpstreamError, "tool_use_failed", 400)
+    assert (type(error), error.code, error.status) == (BadRequest, "tool_use_failed", 400)
     assert "secret" not in str(error)
 
 

@@ -239,8 +239,6 @@ def _is_stream(recording: Recording) -> bool:
 
 
 def _failure(recording: Recording, error: dict[str, Any]) -> type[RouterError]:
-    if error.get("code") == "tool_use_failed":
-        return UpstreamError
     if any(code in json.dumps(error) for code in ("unsupported_parameter", "unsupported_value")):
         return (
             UnsupportedParameter  # of the service, or of the one that it passes the error on from
@@ -248,7 +246,8 @@ def _failure(recording: Recording, error: dict[str, Any]) -> type[RouterError]:
     said = error["message"].lower()
     if "context length" in said or error.get("type") == "too_many_prompt_tokens":
         return ContextOverflow
-    code = error.get("code") if recording.status == 200 else recording.status
+    told = error.get("status_code", error.get("code"))
+    code = told if recording.status == 200 else recording.status
     return ERRORS.get(code, UpstreamError) if isinstance(code, int) else UpstreamError
 
 
