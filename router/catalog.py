@@ -104,7 +104,11 @@ class Catalog:
         serving = [r for r in found if _advertised(r, name) is not None]
         serving = serving or [r for r in found if name in self._models(r)]
         if not serving:
-            raise ModelNotFound(f"no provider serves {name!r}{_hint(name, self._known_names())}")
+            known = self._known_names()
+            if slash:  # what is misspelt may be who serves a model that nobody lists
+                takers = [each.name for each in found if each.provider.open_models]
+                known += [f"{each}/{tail}" for each in close_matches(head, takers)]
+            raise ModelNotFound(f"no provider serves {name!r}{_hint(name, known)}")
         return self._choose(name, serving)
 
     def find(self, registered: Registered, name: str) -> Model:

@@ -142,6 +142,7 @@ def test_provider_that_takes_any_model_takes_no_bare_name_that_it_does_not_adver
     [
         ("mixtrall", "no provider serves 'mixtrall': did you mean mixtral"),
         ("grok/mixtral", "no provider serves 'grok/mixtral': did you mean groq/mixtral"),
+        ("opem/newest", "no provider serves 'opem/newest': did you mean open/newest"),
         ("groq/mixtrall", "groq serves no 'mixtrall': did you mean mixtral?"),
         ("groq/zzzzzz", "groq serves no 'zzzzzz' (it serves meta-llama/Llama-3, mixtral)"),
         ("zzzzzz", "no provider serves 'zzzzzz'"),
