@@ -80,11 +80,16 @@ class Secret:
         return self._value
 
     def hidden_in(self, text: str) -> str:
-        """The text with this shown in place of the key, or of a beginning where it was cut."""
-        shortest = min(LEAST_SHOWN, len(self._value))
-        if self._value[:shortest] not in text:
+        """The text with this shown in place of the key, or of a beginning where it was cut.
+
+        A shorter key is what a server of one's own is given that wants none, `x` or `none`: it is
+        hidden as a word, since parts of other words say nothing of it.
+        """
+        if self._value[:LEAST_SHOWN] not in text:
             return text
-        lengths = range(len(self._value), shortest - 1, -1)
+        if len(self._value) < LEAST_SHOWN:
+            return re.sub(rf"(?<!\w){re.escape(self._value)}(?!\w)", repr(self), text)
+        lengths = range(len(self._value), LEAST_SHOWN - 1, -1)
         beginnings = "|".join(re.escape(self._value[:length]) for length in lengths)
         return re.sub(beginnings, repr(self), text)
 

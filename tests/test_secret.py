@@ -31,6 +31,13 @@ def test_secret_is_not_in_what_holds_it():
         assert KEY not in repr(holder)
 
 
+def test_a_key_that_is_a_mere_word_is_hidden_as_one():
+    """Servers that want no key are given `x` or `none`, and their errors could not be read."""
+    told = "no such model; x is none of next, exact"
+    assert Secret("x").hidden_in(told) == told.replace("x is", f"{Secret('x')} is")
+    assert Secret("none").hidden_in("nonesuch, key=none") == f"nonesuch, key={Secret('none')}"
+
+
 def test_secret_is_not_in_a_traceback_with_local_variables():
     def fail(key: Secret):
         raise RuntimeError("no")
