@@ -135,7 +135,7 @@ class Reader:
             RouterError: It is an error.
         """
         reply: Reply = decode_json(body, Reply)
-        raw = decode_json(body)
+        raw = decode_json(body, unique=True)
         if reply.error is not None or reply.content is None:
             raise _error(raw)
         return [*self._known(reply), *reply.pieces(), Chunk(raw=raw)]

@@ -144,7 +144,7 @@ class Reader:
             RouterError: It is an error.
         """
         reply: Whole = decode_json(body, Whole)
-        raw = decode_json(body)
+        raw = decode_json(body, unique=True)
         message = reply.message
         if not isinstance(message, Message):
             raise _error(raw)

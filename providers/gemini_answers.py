@@ -178,7 +178,7 @@ class Reader:
             ProtocolError: It is malformed, or without a finish reason.
             RouterError: It is an error, or the prompt was refused.
         """
-        raw = decode_json(body)
+        raw = decode_json(body, unique=True)
         if isinstance(raw, list):
             replies: list[Reply] = decode_json(body, list[Reply])
         else:

@@ -119,7 +119,7 @@ class Reader:
         pieces += self._said(line.message or Message(), line.logprobs)
         if line.done:
             self.done = True
-            pieces += [*self._thought(), self._finish(line, decode_json(data))]
+            pieces += [*self._thought(), self._finish(line, decode_json(data, unique=True))]
         return pieces or [ALIVE]
 
     def _said(self, message: Message, logprobs: list[Any] | None) -> list[Piece]:

@@ -143,7 +143,7 @@ class Reader:
             RouterError: It is an error.
         """
         reply: Reply = decode_json(body, Reply)
-        raw = decode_json(body)
+        raw = decode_json(body, unique=True)
         if reply.error is not None or not reply.choices:
             raise self._error(raw)
         usage = reply.read_usage()

@@ -156,18 +156,35 @@ class HttpResponse:
         return decode_json(self.body, type)
 
 
-def decode_json(data: bytes, type: Any = Any) -> Any:
+def decode_json(data: bytes, type: Any = Any, *, unique: bool = False) -> Any:
     """Strict JSON: no NaN, no trailing text, UTF-8 only.
+
+    Args:
+        data: The text.
+        type: What it is to be, as msgspec takes it.
+        unique: Whether a key that an object has twice is refused, too; else the last one counts.
+            To look costs several times what decoding does: right for a whole answer, and too
+            dear for every event of a stream.
 
     Raises:
         ProtocolError: The data is no such JSON, or not of the wanted `type`.
     """
     try:
-        return msgspec.json.decode(data, type=type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        found = msgspec.json.decode(data, type=type)
+        if unique:
+            import json  # that costs a program's start more than it is used
+
+            json.loads(data, object_pairs_hook=_refuse_twins)
+        return found
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # Where it is wrong, and not what it says: it may be an answer.
         message = f"malformed JSON of {len(data)} bytes: {error}"
         raise ProtocolError(message, code="malformed_json") from None
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("an object has a key twice")
 
 
 class Cleanup:
