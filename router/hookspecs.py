@@ -20,6 +20,7 @@ import pluggy
 from msgspec import Struct
 
 from router.contract import Provider
+from router.secret import Unshown
 from router.types import Attempt, Trace
 
 PROJECT = "router"
@@ -28,7 +29,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
-class PluginContext(Struct, frozen=True, kw_only=True):
+class PluginContext(Unshown, frozen=True, kw_only=True):
     """What the host tells a plugin that registers providers.
 
     Attributes:

@@ -489,16 +489,16 @@ def _models_of(provider: Provider) -> tuple[Model, ...]:
     models = tuple(
         model if isinstance(model, Model) else Model(id=model) for model in provider.models
     )
-    for model in models:
-        try:
-            check_fields(model)
-        except ConfigError as error:
-            raise PluginError(f"{provider.name}: {error}") from None
     names = Counter(name for model in models for name in (model.id, *model.aliases))
     if not all(isinstance(name, str) and name for name in names):
         raise PluginError(f"{provider.name}: a model's name is a str that is not empty")
     if twice := [name for name, times in names.items() if times > 1]:
         raise PluginError(f"{provider.name} has several models called {', '.join(twice)}")
+    for model in models:
+        try:
+            check_fields(model)
+        except ConfigError as error:
+            raise PluginError(f"{provider.name}: {error}") from None
     return models
 
 

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,20 @@ import certifi
 import pytest
 from hypothesis import settings
 
+from router.secret import Secret
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ROUTER_SHARED", REPOSITORY.parent / "shared"))
 
 # What providers and HTTP clients read from the environment, by the ends of the names.
 SETTINGS = ("_API_KEY", "_BASE_URL", "_CA_BUNDLE", "_CERT_FILE", "_ENDPOINT", "_PROXY", "_TOKEN")
+
+KEYS = pytest.StashKey[set[str]]()
+LEAST_KEY = 8
+"""Characters of a key that is searched for: a shorter one may be part of any word."""
+
+PROMPT = "prompt-canary"
+"""How the prompts begin that are searched for likewise."""
 
 # The cores are shared: how long an example takes says nothing.
 settings.register_profile("suite", deadline=None)
@@ -51,6 +60,41 @@ def one_usual_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(certifi, "where", lambda: str(path))
         yield
+
+
+@pytest.fixture(autouse=True)
+def keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The keys that a test makes: its output is searched for them."""
+    noted: set[str] = set()
+    make = Secret.__init__
+
+    def make_and_note(self: Secret, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        noted.add(self.reveal())
+
+    monkeypatch.setattr(Secret, "__init__", make_and_note)
+    request.node.stash[KEYS] = noted
+    return noted
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails the test that had a key, or a prompt made for this, printed or logged by anybody.
+
+    A call that fails is logged with the message of its error and of each attempt's, so this finds
+    the key in an error as well.
+    """
+    report = yield
+    if report.when != "teardown":  # which has it all
+        return report
+    shown = "".join(text for _, text in report.sections)
+    keys = {key for key in item.stash.get(KEYS, ()) if len(key) >= LEAST_KEY}
+    if any(each in shown for each in {*keys, PROMPT}):
+        report.outcome = "failed"
+        report.longrepr = "a key or a prompt was printed or logged: see the captured output"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import structlog
 from emitted import check_event
 from routed import Kind, Routed, service
 
-from router import PluginError, Router, RouterError, WireProvider
+from router import PluginContext, PluginError, Router, RouterError, Timeout, WireProvider
 from router.secret import Secret
 from router.testing import Fault, FaultServer, Scene
 from router.testing.wire import EVENTS, JSON, event, framed, opened, whole
@@ -28,11 +28,14 @@ from router.transport.settings import TransportSettings
 
 KEY = "sk-canary-5e0a11c7"
 PROMPT = "prompt-canary-77b2e9"
+ANSWER = "answer-canary-93c1d0"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 TESTS = Path(__file__).parent
 
 LIMITS = {"connect": 0.1, "first_token": 0.1, "idle": 0.1, "total": 0.1, "retries": 0}
 POLICY = {**LIMITS, "deadline": 5.0}
+PATIENT = {"retries": 0, "deadline": 30.0}
+"""For what is about the answer: a limit that is reached would hide it."""
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +207,53 @@ def test_a_server_that_repeats_the_key_is_not_repeated(
     server: FaultServer, logged: Logged, play: Any, kind: Kind
 ) -> None:
     server.script(play)
-    with Routed(kind, [service("one", server.url, KEY)], policy=POLICY) as routed:
+    with Routed(kind, [service("one", server.url, KEY)], policy=PATIENT) as routed:
         result = routed.call("one/m", stream=True, messages=MESSAGES)
         assert_unseen(shown_of_router(routed.router))
     assert result.error is not None
+    assert not isinstance(result.error, Timeout)
     assert_unseen(shown_of_error(result.error))
     assert_unseen(iter([logged.getvalue()]))
+
+
+def said(form: str, body: object) -> Callable[[Scene], Iterator[bytes]]:
+    def play(scene: Scene) -> Iterator[bytes]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        yield whole(200, form, data) if form == JSON else opened(EVENTS) + framed(event(data))
+
+    return play
+
+
+def choice(**fields: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, **fields}]}
+
+
+TEXT = {"role": "assistant", "content": ANSWER}
+UNREADABLE = {
+    "text": ANSWER.encode(),
+    "cut": json.dumps(choice(message=TEXT)).encode()[:-4],
+    "a str": ANSWER,
+    "a list": [ANSWER],
+    "no choice": {"choices": [ANSWER]},
+    "a number": choice(message=TEXT, delta=TEXT, finish_reason=7),
+    "an object": choice(message={"content": {"x": ANSWER}}, delta={"content": {"x": ANSWER}}),
+    "a call": choice(message={"tool_calls": [ANSWER]}, delta={"tool_calls": [ANSWER]}),
+}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_answer_that_cannot_be_read_is_in_no_error(
+    server: FaultServer, logged: Logged, name: str, stream: bool, kind: Kind
+) -> None:
+    server.script(said(EVENTS if stream else JSON, UNREADABLE[name]))
+    with Routed(kind, [service("one", server.url, KEY)], policy=PATIENT) as routed:
+        error = routed.call("one/m", stream=stream, messages=MESSAGES).error
+    assert error is not None
+    assert not isinstance(error, Timeout)
+    told = [str(error), repr(error), json.dumps(error.to_dict()), logged.getvalue()]
+    assert_unseen(iter(told), ANSWER, PROMPT, KEY)
 
 
 def test_a_key_that_is_cut_with_the_text_around_it_is_hidden_as_well(server: FaultServer) -> None:
@@ -221,7 +265,7 @@ def test_a_key_that_is_cut_with_the_text_around_it_is_hidden_as_well(server: Fau
             yield whole(500, "text/plain", ("x" * length + KEY + "y" * 300).encode())
 
         server.script(play)
-        with Routed("sync", [service("one", server.url, KEY)], policy=POLICY) as routed:
+        with Routed("sync", [service("one", server.url, KEY)], policy=PATIENT) as routed:
             error = routed.call("one/m").error
         assert error is not None
         assert error.message.count("x") == length
@@ -254,10 +298,20 @@ def test_a_wrong_setting_does_not_show_the_key_beside_it(settings: dict[str, Any
     assert_unseen(shown_of_error(caught.value))
 
 
-def test_a_wrong_route_does_not_show_the_keys_of_the_settings() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [{"routes": {"a": ["nobody/m"]}}, {"order": 5}, {"order": ["nobody"]}, {"policy": {"x": 1}}],
+    ids=str,
+)
+def test_a_wrong_argument_does_not_show_the_keys_of_the_settings(wrong: dict[str, Any]) -> None:
     with pytest.raises(RouterError) as caught:
-        Router(settings={"openai": {"key": KEY}}, routes={"a": ["nobody/m"]})
+        Router(settings={"openai": {"key": KEY}}, **wrong)
     assert_unseen(shown_of_error(caught.value))
+
+
+def test_a_plugin_that_shows_its_context_shows_no_key() -> None:
+    """As one that logs what it is called with does."""
+    assert_unseen(iter([repr(PluginContext(name="one", settings={"key": KEY}))]))
 
 
 def test_a_wrong_file_does_not_show_the_key_in_it(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 import asyncio
 import os
+import re
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -70,6 +74,41 @@ def test_guard_admits_loopback(host):
 def test_invalid_names_fail_like_names_nobody_has():
     with pytest.raises(socket.gaierror):
         socket.create_connection(("nobody.invalid", 80))
+
+
+LEAKS = """
+import logging
+
+from router import Secret
+
+KEY = Secret("sk-0123456789abcdef")
+
+
+def test_quiet():
+    logging.getLogger("x").warning("a call with %r failed", Secret(KEY.reveal()))
+
+
+def test_printed():
+    print(f"Authorization: {Secret(KEY.reveal()).reveal()}")
+
+
+def test_logged():
+    logging.getLogger("x").warning("a call with %s failed", Secret(KEY.reveal()).reveal())
+"""
+
+
+def test_guard_finds_a_key_that_is_printed_or_logged(tmp_path):
+    (tmp_path / "test_leaks.py").write_text(LEAKS)
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "--rootdir", ".", "-v", "."],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{folder.parent}"},
+    )
+    told = dict(re.findall(r"::(test_\w+) (\w+)", done.stdout))
+    assert told == {"test_quiet": "PASSED", "test_printed": "ERROR", "test_logged": "ERROR"}
 
 
 def test_environment_holds_no_setting_of_the_one_who_runs_the_tests():
