@@ -199,6 +199,7 @@ NO_ANSWERS: dict[str, Callable[[Wire], bytes]] = {
     "a list": lambda wire: whole(200, JSON, b"[]"),
     "half of it": lambda wire: whole(200, JSON, wire.whole[: len(wire.whole) // 2]),
     "a NaN": lambda wire: whole(200, JSON, b'{"a":NaN,' + wire.whole[1:]),
+    "a key twice": lambda wire: whole(200, JSON, b'{"a":1,"a":1,' + wire.whole[1:]),
     "no UTF-8": lambda wire: whole(200, JSON, wire.whole.replace(b"calm", b"c\xfflm")),
     "an error": lambda wire: whole(200, JSON, wire.error(500)),
 }
