@@ -15,7 +15,7 @@ Kind = Literal["sync", "async"]
 
 PROMPTLY = 4.0
 """Seconds within which what takes no time is done on a machine that stalls. What waits in place of
-that takes 5 and more; how long it takes on an idle machine is for the benchmarks to say."""
+that takes 5 and more. The 100 ms that are promised have tests of their own, which may try again."""
 
 
 def service(name: str, url: str, key: str | None = None) -> OpenAI:

@@ -176,7 +176,8 @@ class LoopbackServer:
             sockets = list(self._sockets)
         for sock in sockets:
             _shut(sock)
-        socket.create_connection(self._tcp.server_address).close()  # the thread waits for one
+        with suppress(OSError):  # closed before
+            socket.create_connection(self._tcp.server_address).close()  # the thread waits for one
         self._thread.join()
         self._tcp.server_close()
 

@@ -360,7 +360,7 @@ def bad_certificate(server, fault):
         Fault.TLS_EXPIRED: "certificate has expired",
     }
     with pytest.raises(ssl.SSLCertVerificationError, match=words[fault]):
-        shake_hands(server.url_for(fault), server.authority, timeout=SOON)
+        shake_hands(server.url_for(fault), server.authority)
 
 
 @shows(Fault.TLS_HANG)
@@ -374,7 +374,7 @@ def handshake_hangs(server, fault):
 @shows(Fault.TLS_PLAIN)
 def plain_text_for_tls(server, fault):
     with pytest.raises(ssl.SSLError, match=r"(?i)wrong.version.number"):
-        shake_hands(server.url_for(fault), server.authority, timeout=SOON)
+        shake_hands(server.url_for(fault), server.authority)
 
 
 # The connection.
