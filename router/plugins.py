@@ -90,8 +90,8 @@ class PluginHost:
         return list(self._infos)
 
     def names(self) -> set[str]:
-        """The names that may stand before a slash: loaded providers and plugins to be loaded."""
-        return {*self._providers, *(info.name for info in self._infos)}
+        """The names that may stand before a slash: of plugins, and of the providers they bring."""
+        return {name for info in self._infos for name in (info.name, *info.providers)}
 
     def knows(self, name: str) -> bool:
         """Whether the name may stand before a slash, once every plugin is loaded if need be."""
