@@ -35,16 +35,20 @@ class Cleanups:
     def __init__(self, transport: Callable[[], BlockingTransport], log: Log) -> None:
         self._transport = transport
         self._log = log
-        self._lock = threading.Lock()
+        # It can be taken again: a stream that is collected in here leaves cleanups too.
+        self._lock = threading.RLock()
         self._pool: ThreadPoolExecutor | None = None
 
     def add(self, functions: Iterable[Callable[[], HttpRequest | None]]) -> None:
         """Have functions called, and the requests that they return sent, soon."""
         for function in functions:
-            with self._lock:
-                if self._pool is None:
-                    self._pool = ThreadPoolExecutor(THREADS, "router-cleanup")
-                self._pool.submit(self._send, function)
+            try:
+                with self._lock:
+                    if self._pool is None:
+                        self._pool = ThreadPoolExecutor(THREADS, "router-cleanup")
+                    self._pool.submit(self._send, function)
+            except RuntimeError as error:  # no thread can be begun, or the interpreter ends
+                self._log.info(CLEANUP_FAILED, error_type=type(error).__name__)
 
     def flush(self) -> None:
         """Wait until all of them are done."""

@@ -183,7 +183,8 @@ class Health:
 
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
-        self._lock = threading.Lock()
+        # It can be taken again: a stream that is collected in here ends its probe.
+        self._lock = threading.RLock()
         self._breakers: dict[Key, _Breaker] = {}
         self._places: dict[str, Place] = {}  # of providers, and of targets that differ from them
         self._sweep_at = SWEEP

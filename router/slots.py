@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 
@@ -38,21 +38,24 @@ class Slots:
 
     Who finds no slot leaves a function, which is called once when one may be free: from any
     thread, and without a slot being kept for its caller.
+
+    A stream that nobody holds any more gives its slot back when it is collected, which may be in
+    the midst of any method here: the lock can be taken again, and what is counted is changed in
+    single steps.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: dict[str, int] = {}
+        self._lock = threading.RLock()
+        self._taken: defaultdict[str, int] = defaultdict(int)
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
 
     def take(self, target: str, limit: int) -> Slot | None:
         """Take a slot, if one is free."""
         with self._lock:
-            taken = self._taken.get(target, 0)
-            if taken >= limit:
+            if self._taken[target] >= limit:
                 return None
-            self._taken[target] = taken + 1
-            return Slot(target, [self])
+            self._taken[target] += 1
+        return Slot(target, [self])
 
     def release(self, target: str) -> None:
         """Give a slot back, and wake the one who has waited longest."""
@@ -66,10 +69,13 @@ class Slots:
     def wait(self, target: str, limit: int, wake: Callable[[], None]) -> bool:
         """Leave a function for the next free slot; `False` where one is free already."""
         with self._lock:
-            if self._taken.get(target, 0) < limit:
-                return False
-            self._waiting.setdefault(target, deque()).append(wake)
-            return True
+            waiting = self._waiting.setdefault(target, deque())
+            waiting.append(wake)
+            if self._taken[target] >= limit:
+                return True
+            if wake in waiting:
+                waiting.remove(wake)
+            return False
 
     def leave(self, target: str, wake: Callable[[], None]) -> None:
         """Wait no longer. One that was woken and did not come wakes the next."""

@@ -16,7 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,33 @@ def test_64_threads_get_each_its_own_answer_and_all_is_counted() -> None:
         second.wait_for(lambda: second.closed == second.opened <= threads)
 
 
+def test_a_stream_is_collected_in_the_midst_of_whatever_its_thread_does(
+    server: FaultServer,
+) -> None:
+    """It gave its slot back, which waited for ever for the lock that its own thread held."""
+    server.script(*[Fault.STALL] * 20)
+    target = Target("one", "m", max_concurrency=20)
+    gc.disable()
+    try:
+        with Router([service("one", server.url)], allow=[]) as router:
+            for lock in locks_of(router):
+                cycle: list[Any] = [router.create_completion(target, USER, stream=True)]
+                cycle.append(cycle)
+                del cycle
+
+                def collect(lock: Any) -> None:
+                    with lock:
+                        gc.collect()
+
+                thread = threading.Thread(target=collect, args=[lock], daemon=True)
+                thread.start()
+                thread.join(5)
+                assert not thread.is_alive()
+            assert all(router.state.slots.take("one/m", 20) for _ in range(20))
+    finally:
+        gc.enable()
+
+
 # -- forks
 
 
@@ -153,6 +180,9 @@ class Again(Routed):
         self._runner = asyncio.Runner()
 
 
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
 def locks_of(router: Router) -> list[Any]:
     """Every lock that hangs on a router, as far as the package's own objects hold it."""
     found: list[Any] = []
@@ -163,12 +193,35 @@ def locks_of(router: Router) -> list[Any]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, type(threading.Lock())):
+        if isinstance(thing, LOCKS):
             found.append(thing)
         own = type(thing).__module__.partition(".")[0] == "router"
         if own or isinstance(thing, dict | list | tuple | deque):
             queue += gc.get_referents(thing)
     return found
+
+
+@contextmanager
+def held_elsewhere(locks: list[Any]) -> Iterator[None]:
+    """Another thread holds them."""
+    done = threading.Event()
+
+    def hold(held: threading.Event) -> None:
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            held.set()
+            assert done.wait(2 * PATIENCE)
+
+    held = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold, held)
+        assert held.wait(5)
+        try:
+            yield
+        finally:
+            done.set()
+            holding.result(5)
 
 
 @forks
@@ -177,11 +230,9 @@ def test_a_lock_that_was_held_at_the_fork_stops_no_child(server: FaultServer) ->
     target = Target("one", "m", max_concurrency=4)
     with Router([service("one", server.url)], allow=[]) as router:
         router.create_completion(target, USER)
-        with ExitStack() as held:
-            locks = locks_of(router)
-            assert len(locks) >= 5
-            for lock in locks:
-                held.enter_context(lock)
+        locks = locks_of(router)
+        assert len(locks) >= 5
+        with held_elsewhere(locks):
             assert in_a_fork(lambda: call(router, target)) == "The sea is 🌊 and deep."
         assert call(router, target) == "The sea is 🌊 and deep."
 
@@ -286,9 +337,7 @@ def test_a_stream_of_the_parents_is_left_though_its_locks_were_held(
             del answer
             gc.collect()
 
-        with ExitStack() as held:
-            for lock in locks_of(routed.router):
-                held.enter_context(lock)
+        with held_elsewhere(locks_of(routed.router)):
             in_a_fork(leave)
 
 

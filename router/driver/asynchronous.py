@@ -101,7 +101,8 @@ class AsyncRun(BaseRun):
             raise translate(error) from error
         finally:
             if isinstance(steps, AsyncGenerator):
-                await steps.aclose()
+                with suppress(Exception, SystemExit):  # as of a generator that is cut
+                    await steps.aclose()
 
     async def _perform(self, action: Action | Any) -> Any:
         if isinstance(action, HttpResponse):

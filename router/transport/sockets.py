@@ -128,8 +128,12 @@ class TLSSocket(_Limited, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         if current.exchange is not None:
             current.exchange.hold(self)
-        self.limit_wait()
-        super().do_handshake(block)
+        try:
+            self.limit_wait()
+            super().do_handshake(block)
+        except BaseException:  # what interrupts it may keep it from being collected
+            self.close()
+            raise
 
 
 class _Current(threading.local):

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from calling import USER
 from routed import PROMPTLY, Kind, Routed
 
-from router import Chunk, Provider, StreamInterrupted, Timeout, WireProvider
+from router import Chunk, Provider, StreamInterrupted, Target, Timeout, WireProvider
 from router.testing import ScriptedProvider
 
 
@@ -109,3 +110,59 @@ def test_an_answer_that_is_cut_after_its_finish_reason_is_whole(
     assert result.error is None
     assert result.completion is not None
     assert result.completion.text == "all"
+
+
+class Rude(WireProvider):
+    """One that does in its end what no generator should."""
+
+    name = "one"
+    models = ("model",)
+
+    def __init__(self, end: str) -> None:
+        self.end = end
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[Any]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            if self.end == "raises":
+                raise LookupError("a bug")
+            if self.end == "exits":
+                raise SystemExit(3)
+            yield "and another thing"
+
+
+class RudeIO(Rude, Provider):
+    does_io = True
+
+
+class RudeTwin(RudeIO):
+    async def create_completion_async(
+        self, model: str, messages: list[Any], stream: bool
+    ) -> AsyncIterator[Any]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            if self.end == "raises":
+                raise LookupError("a bug")
+            if self.end == "exits":
+                raise SystemExit(3)
+            yield "and another thing"
+
+
+@pytest.mark.parametrize("make", [Rude, RudeIO, RudeTwin])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("end", ["raises", "exits", "yields"])
+def test_what_a_provider_does_in_its_end_is_not_told_to_who_closes_it(
+    make: type[Rude], kind: Kind, end: str
+) -> None:
+    """It was raised from `close()`; a SystemExit would have ended the application."""
+    with Routed(kind, [make(end)]) as routed:
+        target = Target("one", "model", max_concurrency=1)
+        arguments: dict[str, Any] = {"model": target, "messages": USER, "stream": True}
+        answer = routed.run(routed.router.create_completion, **arguments)
+        routed.run(answer.close)
+        [attempt] = answer.trace.attempts
+        assert attempt.outcome == "cancelled"
