@@ -46,7 +46,8 @@ class Lines:
     """Bytes to lines, however they were split. A line that never ends is an error.
 
     Args:
-        universal: Whether a CR alone ends a line too (in event streams), or only LF and CRLF.
+        universal: Whether CR and CRLF end a line too (in event streams), or LF alone: to JSON a CR
+            is white space.
     """
 
     def __init__(self, *, universal: bool) -> None:
@@ -84,8 +85,6 @@ class Lines:
         if len(data) > MAX_EVENT_BYTES and any(len(line) > MAX_EVENT_BYTES for line in lines):
             raise ProtocolError(f"a line of more than {MAX_EVENT_BYTES} bytes")
         self._keep(lines.pop())
-        if not self._universal:
-            lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
         return lines
 
     @property

@@ -125,6 +125,24 @@ def test_an_extra_attempt_is_counted_once_charged_or_free() -> None:
         assert left(router) == FLOOR - 2
 
 
+# -- the order
+
+
+def test_a_retry_at_once_comes_before_the_other_targets() -> None:
+    stale = ScriptedProvider("first", [ConnectionLost("cut", stale=True)], ["ok"])
+    with routed(stale, ScriptedProvider("second"), retries=1) as router:
+        assert asked(ask(router, "first", "second")) == ["first", "first"]
+
+
+def test_a_target_that_was_ejected_by_a_call_is_retried_by_it() -> None:
+    one = ScriptedProvider("one", *[[DOWN]] * CONSECUTIVE, ["ok"])
+    with routed(one) as router:
+        for _ in range(CONSECUTIVE - 1):
+            ask(router, "one")
+        answer = router.create_completion("one/model", USER, policy={"retries": 1})
+        assert asked(answer) == ["one", "one"]
+
+
 # -- what is passed over
 
 

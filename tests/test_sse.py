@@ -130,6 +130,11 @@ def test_sse_end_gives_the_event_whose_blank_line_never_came():
     assert list(decoder.end()) == []
 
 
+def test_sse_skips_a_byte_order_mark_at_the_start_alone():
+    pieces = [b"\xef", b"\xbb\xbfdata: a\n\n", b"\xef\xbb\xbfdata: b\n\n", b"data: c\n\n"]
+    assert [event.data for event in events(pieces)] == [b"a", b"c"]
+
+
 @pytest.mark.parametrize("stream", [b"", b"data: a\n\n", b": ping\r", b"\xef\xbb"])
 def test_sse_end_gives_nothing_where_nothing_is_left(stream):
     decoder = SSE()
@@ -152,7 +157,9 @@ def test_sse_reads_the_json_of_an_event():
     assert Event("message", b"[1]").json(list[int]) == [1]
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"NaN", b'{"a": Infinity}', b"[1] [2]", b'"\xff"'])
+@pytest.mark.parametrize(
+    "data", [None, b"", b"{", b"NaN", b'{"a": Infinity}', b"[1] [2]", b'"\xff"']
+)
 def test_sse_refuses_json_that_is_none(data):
     with pytest.raises(ProtocolError) as caught:
         Event("message", data).json()
@@ -224,6 +231,12 @@ def test_json_lines_are_decoded_into_a_type():
     assert list(decoder.feed(b'{"a": 1}\n\r\n{"a"', dict[str, int])) == [{"a": 1}]
     assert list(decoder.feed(b": 2}", dict[str, int])) == []
     assert list(decoder.end(dict[str, int])) == [{"a": 2}]
+
+
+def test_json_lines_take_a_cr_for_white_space():
+    for pieces in ([b'{"a":\r1}\r\n\r\n2\r\n'], [b'{"a":', b"\r", b"1}\r", b"\n\r\n2\r\n"]):
+        decoder = JSONLines()
+        assert [v for piece in pieces for v in decoder.feed(piece)] == [{"a": 1}, 2]
 
 
 def test_json_lines_fail_at_a_cut_last_line():
