@@ -133,8 +133,7 @@ class Choice:
                     self.back_at = at
                     return None
                 return Sleep(at)
-            charged = option.tries > 0 or self._is_failing(option)
-            if self._granted(option, now, charged=charged):
+            if self._granted(option, now, charged=True):  # a retry: what cools is not back by now
                 return option
         return None
 

@@ -84,7 +84,7 @@ def test_a_fallback_to_an_ejected_target_is_charged() -> None:
         left(router)
         answer = ask(router, "first", "ejected")
         assert asked(answer) == ["first"]
-        assert passed_over(answer)[0] == ("ejected/model", "budget")
+        assert passed_over(answer) == [("ejected/model", "budget"), ("ejected/model", "cooling")]
 
 
 def test_the_first_attempt_of_a_call_is_free() -> None:
@@ -97,7 +97,7 @@ def test_the_first_attempt_of_a_call_is_free() -> None:
 
 def test_the_first_attempt_after_a_wait_is_free() -> None:
     limited = ScriptedProvider("limited", [RateLimited("slow down", retry_after=2.0)], ["back"])
-    with routed(limited) as router:
+    with routed(limited, deadline=None) as router:
         ask(router, "limited")
         left(router)
         assert asked(ask(router, "limited")) == ["limited"]
@@ -116,7 +116,7 @@ def test_a_retry_is_charged(error: RouterError) -> None:
 
 
 def test_an_extra_attempt_is_counted_once_charged_or_free() -> None:
-    with routed(ScriptedProvider("one", [DOWN], ["ok"]), retries=1) as router:
+    with routed(ScriptedProvider("one", [DOWN]), retries=1) as router:
         assert asked(ask(router, "one")) == ["one", "one"]
         assert left(router) == FLOOR - 1
     first, second, third = (ScriptedProvider(name, [DOWN]) for name in ("first", "second", "third"))
@@ -190,8 +190,8 @@ def test_a_retry_waits_for_what_was_asked_of_another_call() -> None:
             raise RateLimited("slow down", retry_after=5.0)
         yield "back"
 
-    with routed(one, retries=1) as router:
-        answer = router.create_completion("one/model", USER)
+    with routed(one) as router:
+        answer = router.create_completion("one/model", USER, policy={"retries": 1})
         assert asked(answer) == ["one", "one"]
         assert router.clock() == 1005.0
 
