@@ -135,6 +135,8 @@ class Journal:
             if outcome == "succeeded" and self._prices:  # else the usage may be of a part
                 changes["cost_usd"] = self._prices.cost(run.answer.usage)
             changes["finish_reason"] = run.answer.finish_reason
+            sent = run.notes.host is not None or run.answer.has_content
+            changes["possibly_billed"] = sent and outcome == "cancelled"
         if error is not None:
             error.__traceback__ = None  # its frames hold the call, which holds this journal
             changes["possibly_billed"] = error.possibly_billed

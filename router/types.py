@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 if TYPE_CHECKING:
     from router.messages import Message
@@ -292,7 +292,7 @@ class Target(Struct, frozen=True):
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     quota_group: str | None = None
-    max_concurrency: int | None = None
+    max_concurrency: Annotated[int, Meta(ge=1)] | None = None
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"

@@ -95,6 +95,7 @@ def test_parameters_are_those_of_something(r: Router) -> None:
         (Target("one", "model", parameters=5), "at `$.parameters`"),
         (Target("one", "model", tags="eu"), "at `$.tags`"),
         (Target("one", "model", max_concurrency="2"), "at `$.max_concurrency`"),
+        (Target("one", "model", max_concurrency=0), "Expected `int` >= 1 - at `$.max_concurrency`"),
     ],
 )
 def test_target_whose_fields_are_of_wrong_types_is_refused(

@@ -131,6 +131,19 @@ def test_an_attempt_without_a_run_is_entered_all_the_same(journal: Journal) -> N
     assert (attempt.outcome, attempt.status, attempt.usage) == ("cancelled", None, None)
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_an_attempt_that_was_sent_and_cancelled_may_have_been_billed(
+    journal: Journal, sent: bool
+) -> None:
+    """A stream that its reader left was told as one that nobody was charged for."""
+    run = Ran()
+    run.notes.host = "one.example" if sent else None
+    begin(journal, 100.0)
+    journal.end("cancelled", 101.0, run)
+    [attempt] = journal.trace().attempts
+    assert attempt.possibly_billed == sent
+
+
 def test_a_target_is_passed_over_once_for_each_reason(journal: Journal, told: Told) -> None:
     for reason in ("cooling", "busy", "cooling"):
         journal.passed_over(PassedOver(target="one/model", reason=reason, detail="x"))
