@@ -174,9 +174,12 @@ def run(
     steps = _steps(provider, start)
     try:
         yield from _advance(provider, steps, answer, notes, extras)
-    finally:
-        with suppress(Exception, SystemExit):  # of a plugin that is cut: nobody is left to be told
+    except RouterError:
+        with suppress(Exception, SystemExit):  # what went wrong first is what is told
             steps.close()
+        raise
+    finally:
+        steps.close()
     if notes.read_a_stream and not answer.finished:
         raise ConnectionLost(
             "the answer ended before its finish reason: it was cut", code="truncated"

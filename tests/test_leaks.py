@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from calling import USER
-from routed import service
+from routed import PROMPTLY, service
 
 from router import (
     AsyncRouter,
@@ -104,32 +104,37 @@ def asked(draw: random.Random) -> dict[str, Any]:
 @contextmanager
 def served() -> Iterator[list[Any]]:
     """Providers; at the end their servers have no connection left, and the process nothing new."""
-    gc.collect()
-    threads = threading.active_count()
-    descriptors = len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.is_dir() else 0
+    before = held_by_the_process()
     with FaultServer() as first, FaultServer() as second:
         nobody = service("nobody", first.url_for(Fault.UNREACHABLE))
         wires = [service("one", first.url), service("two", second.url), nobody]
         yield [*wires, Waits(), Blocks(), Twin()]
         first.wait_for(lambda: first.closed == first.opened)
         second.wait_for(lambda: second.closed == second.opened)
+    comes_to(held_by_the_process, before)
+
+
+def held_by_the_process() -> tuple[int, int]:
+    """Threads and descriptors."""
     gc.collect()
-    assert threading.active_count() == threads
-    assert not DESCRIPTORS.is_dir() or len(list(DESCRIPTORS.iterdir())) == descriptors
+    descriptors = len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.is_dir() else 0
+    return threading.active_count(), descriptors
 
 
-def check_nothing_is_held(router: Any) -> None:
-    """All slots can be taken, and no breaker waits for its probe."""
+def held_by_the_router(router: Any) -> tuple[dict[str, int], list[Any]]:
+    """Slots that are taken, and breakers that wait for their probe."""
     gc.collect()
     state = router.state
-    for name in [*state.slots._taken]:
-        places = [state.slots.take(name, LIMIT) for _ in range(LIMIT)]
-        assert all(places), name
-        for place in places:
-            place.release()
-    assert not any(breaker.prober for breaker in state.health._breakers.values())
-    for row in router.health():
-        assert row.cooling_s >= 0.0
+    taken = {name: count for name, count in state.slots._taken.items() if count}
+    return taken, [key for key, each in state.health._breakers.items() if each.prober]
+
+
+def comes_to(tell: Callable[[], Any], expected: Any) -> None:
+    """What threads hold that are about to end, they hold for a moment."""
+    latest = time.monotonic() + PROMPTLY
+    while (told := tell()) != expected:
+        assert time.monotonic() < latest, told
+        time.sleep(0.01)
 
 
 # -- threads
@@ -175,7 +180,7 @@ def test_64_threads_whose_streams_others_close_leave_nothing() -> None:
                 done.set()
             assert [each.result(5) for each in closing] == [None] * 4
             del reading
-        check_nothing_is_held(router)
+        comes_to(lambda: held_by_the_router(router), ({}, []))
     assert ends["Cancelled"] > 0 < ends["whole"]
 
 
@@ -292,9 +297,8 @@ def test_tasks_that_are_cancelled_timed_out_closed_and_dropped_leave_nothing() -
                 other.cancel()
             await asyncio.wait(others)
             tasks.clear()
-            gc.collect()
-            await asyncio.sleep(0.2)  # threads of blocking providers come to their next piece
-            check_nothing_is_held(router)
+            nothing: Any = ({}, [])
+            await asyncio.to_thread(comes_to, lambda: held_by_the_router(router), nothing)
             assert not any(
                 lock.locked() for locks in router.locks._loops.values() for lock in locks.values()
             )

@@ -79,7 +79,8 @@ class AsyncRun(BaseRun):
         except StopIteration:
             return
         finally:
-            actions.close()
+            with suppress(Exception, SystemExit):  # a plugin's, and nobody is left to be told
+                actions.close()
 
     async def _twin(self) -> Pieces:
         """A blocking provider's async generator: it does its own I/O, and yields pieces."""
@@ -101,7 +102,7 @@ class AsyncRun(BaseRun):
             raise translate(error) from error
         finally:
             if isinstance(steps, AsyncGenerator):
-                with suppress(Exception, SystemExit):  # as of a generator that is cut
+                with suppress(Exception, SystemExit):  # likewise
                     await steps.aclose()
 
     async def _perform(self, action: Action | Any) -> Any:

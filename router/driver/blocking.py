@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from router.base import Prepared
@@ -65,10 +66,9 @@ class Run(BaseRun):
         except RouterError as error:
             raise self.located(error) from error.__cause__
         finally:
-            try:
+            with suppress(Exception, SystemExit):  # a plugin's, and nobody is left to be told
                 actions.close()
-            finally:
-                self._release()
+            self._release()
 
     def _carry_out(
         self, actions: Generator[Action, Any, None]

@@ -12,7 +12,7 @@ import pytest
 from calling import USER
 from routed import PROMPTLY, Kind, Routed
 
-from router import Chunk, Provider, StreamInterrupted, Target, Timeout, WireProvider
+from router import Chunk, ProtocolError, Provider, StreamInterrupted, Target, Timeout, WireProvider
 from router.testing import ScriptedProvider
 
 
@@ -118,12 +118,13 @@ class Rude(WireProvider):
     name = "one"
     models = ("model",)
 
-    def __init__(self, end: str) -> None:
+    def __init__(self, end: str, piece: Any = "a") -> None:
         self.end = end
+        self.piece = piece
 
     def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[Any]:
         try:
-            yield "a"
+            yield self.piece
             yield "b"
         finally:
             if self.end == "raises":
@@ -166,3 +167,10 @@ def test_what_a_provider_does_in_its_end_is_not_told_to_who_closes_it(
         routed.run(answer.close)
         [attempt] = answer.trace.attempts
         assert attempt.outcome == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("end", ["raises", "exits", "yields"])
+def test_what_a_provider_does_in_its_end_hides_no_error(kind: Kind, end: str) -> None:
+    with Routed(kind, [Rude(end, b"a")]) as routed:
+        assert isinstance(routed.call("one/model").error, ProtocolError)
