@@ -69,7 +69,8 @@ def test_pieces_of_choices_and_tool_calls_find_each_other_in_any_order() -> None
             called(3, id="x", name="dive", custom=True, arguments="deep"),
             called(1, id="y", name="sail", arguments='{"to"'),
             called(1, choice=1, id="z", name="swim"),
-            called(1, arguments=":1}", signature="sealed"),
+            called(1, arguments=":1", signature="sealed"),
+            called(1, arguments="}"),
             called(3, arguments="er"),
             Chunk(text="a"),
         )
@@ -95,10 +96,13 @@ def test_usage_may_come_after_the_finish_reason() -> None:
     answer = put_together(Chunk(text="all"), ENDED)
     assert answer.add(Chunk(usage=Usage(output_tokens=1)))
     assert (answer.usage, answer.ignored, answer.finished) == (Usage(output_tokens=1), 0, True)
+    [choice] = completion(answer).choices
+    assert (choice.finish_reason, choice.native_finish_reason) == ("stop", "STOP")
 
 
 def test_an_answer_is_finished_when_every_choice_is() -> None:
     answer = put_together(Chunk(text="a"), ENDED, expected=2)
+    assert not Answer().finished
     assert not answer.finished, "another choice was asked for"
     answer.add(Chunk(index=1, finish_reason="length"))
     assert answer.finished
@@ -116,6 +120,7 @@ def test_content_is_what_is_part_of_the_answer() -> None:
     assert not answer.has_content
     assert answer.add_text("a")
     assert answer.has_content
+    assert answer.text == "a"
     answer.add(Chunk())
     assert answer.has_content
 

@@ -47,8 +47,10 @@ def test_headers_of_a_request_replace_ours_whatever_their_case() -> None:
 
 
 def test_a_stream_is_not_compressed() -> None:
-    assert wire_headers(HttpRequest("GET", "http://host/", stream=True), None) == {
+    assert wire_headers(HttpRequest("GET", "http://host/", stream=True), "text/csv") == {
         "User-Agent": USER_AGENT,
         "Accept": "*/*",
         "Accept-Encoding": "identity",
+        "Content-Type": "text/csv",
     }
+    assert "Content-Type" not in wire_headers(HttpRequest("GET", "http://host/"), None)
