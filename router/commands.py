@@ -30,7 +30,7 @@ class Begin(Unshown, frozen=True, kw_only=True):
         until: How far before the flow is told.
         patient: Whether its first token has no limit of its own: nobody else is left.
         continues: What another attempt has delivered, and this one is to go on from.
-        slot: Its slot at the target, where that has a limit; the driver's from here on.
+        slot: Its slot at the target, where that has a limit; lent to whoever runs it.
     """
 
     candidate: Candidate

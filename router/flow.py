@@ -67,7 +67,7 @@ class _Call:
         """The call ends; an attempt that it leaves behind told nothing of its target."""
         if not self._state.is_ours:
             return
-        if self._slot is not None:
+        if self._slot is not None and not self._slot.lent:
             self._slot.release()
         if self._trying is not None:
             self._state.health.release(self._trying.subject)

@@ -8,29 +8,26 @@ from collections.abc import Callable
 
 
 class Slot:
-    """A slot that was taken: it is given back once, by whoever has it last. Safe under threads."""
+    """A slot that was taken; safe under threads.
 
-    __slots__ = ("_held", "_target")
+    Attributes:
+        lent: Whether somebody else has it, who will give it back.
+    """
 
-    def __init__(self, target: str, held: list[Slots]) -> None:
+    __slots__ = ("_held", "_target", "lent")
+
+    def __init__(self, slots: Slots, target: str) -> None:
+        self._held = [slots]
         self._target = target
-        self._held = held
+        self.lent = False
 
     def release(self) -> None:
-        """Give it back, unless that was done or is now another's to do."""
-        if (slots := self._taken_back()) is not None:
-            slots.release(self._target)
-
-    def handed_over(self) -> Slot:
-        """The same slot, to be given back by another; by this one no more."""
-        slots = self._taken_back()
-        return Slot(self._target, [] if slots is None else [slots])
-
-    def _taken_back(self) -> Slots | None:
+        """Give it back, unless that was done."""
         try:
-            return self._held.pop()  # in one step: the other one may be in another thread
+            slots = self._held.pop()  # in one step: the other one may be in another thread
         except IndexError:
-            return None
+            return
+        slots.release(self._target)
 
 
 class Slots:
@@ -55,7 +52,7 @@ class Slots:
             if self._taken[target] >= limit:
                 return None
             self._taken[target] += 1
-        return Slot(target, [self])
+        return Slot(self, target)
 
     def release(self, target: str) -> None:
         """Give a slot back, and wake the one who has waited longest."""

@@ -15,7 +15,6 @@ from router.flow import Flow, route
 from router.journal import Run
 from router.limit import Limit
 from router.messages import Message
-from router.slots import Slot
 from router.types import Chunk, Completion, Restart
 from router.values import copied
 
@@ -41,7 +40,7 @@ class BaseRun:
         self._candidate = begin.candidate
         self._provider = begin.candidate.registered.provider
         self._prepared = prepared
-        self._slot: Slot | None = None
+        self._slot = begin.slot
         self._now = router.clock()
         stream = prepared.job.stream
         self.limit = Limit(
@@ -78,8 +77,8 @@ class BaseRun:
 
     def _take_slot(self) -> None:
         """From here on the slot is this attempt's to give back."""
-        if self._begin.slot is not None:
-            self._slot = self._begin.slot.handed_over()
+        if self._slot is not None:
+            self._slot.lent = True
 
     def _taken(self) -> None:
         """The reader of the answer has taken a piece, and waits for the next."""
