@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from calling import USER, Result
 
 from providers.openai import OpenAI, Row
-from router import AsyncRouter, Router, RouterError
+from router import AsyncRouter, HttpRequest, Router, RouterError, WireProvider
 
 Kind = Literal["sync", "async"]
 
@@ -22,6 +22,20 @@ def service(name: str, url: str, key: str | None = None) -> OpenAI:
     """A provider of that name that speaks the fault server's wire."""
     row = Row(name=name, base_url=url, url_variable="", key_variables=("NO_KEY",), needs_key=False)
     return row(key=key)
+
+
+class Sending(WireProvider):
+    """Sends bytes that are there already: to encode a long prompt may take as long as the limit."""
+
+    models = ("m",)
+
+    def __init__(self, name: str, url: str, content: bytes = b"") -> None:
+        self.name = name
+        self.url = url
+        self.content = content
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Any:
+        yield HttpRequest("POST", f"{self.url}/chat/completions", content=self.content)
 
 
 class Routed:

@@ -17,7 +17,7 @@ import pytest
 from calling import Result
 from emitted import check_trace
 from msgspec import Struct
-from routed import Kind, Routed, service
+from routed import Kind, Routed, Sending, service
 
 from providers.gemini import Gemini
 from router import (
@@ -27,7 +27,6 @@ from router import (
     ConnectionLost,
     ContentFiltered,
     ContextOverflow,
-    HttpRequest,
     ModelNotFound,
     Overloaded,
     PayloadTooLarge,
@@ -43,7 +42,6 @@ from router import (
     UnsupportedParameter,
     UpstreamError,
     Usage,
-    WireProvider,
 )
 from router.rules import LONG, Scope
 from router.testing import Case, Fault, FaultServer, ScriptedProvider
@@ -844,24 +842,10 @@ def test_a_limit_that_is_missed_cuts_within_100_ms(
         assert any(0.0 <= late() <= 0.1 for _ in range(5))
 
 
-class Sending(WireProvider):
-    """Sends bytes that are there already: to encode a long prompt may take as long as the limit."""
-
-    name = "one"
-    models = ("m",)
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.content = b""
-
-    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Any:
-        yield HttpRequest("POST", f"{self.url}/chat/completions", content=self.content)
-
-
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_request_that_is_not_taken_is_cut_at_the_limit(server: FaultServer, kind: Kind) -> None:
     """Its bytes fit no buffer between here and there."""
-    sending = Sending(server.url_for(Fault.UNREAD))
+    sending = Sending("one", server.url_for(Fault.UNREAD))
     policy = {**POLICY, "total": LIMIT, "retries": 0}
     with Routed(kind, [sending], policy=policy) as routed:
         routed.call("one/m")  # what is read or made but once is there

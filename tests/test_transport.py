@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from calling import USER
-from routed import Kind, Routed, service
+from routed import Kind, Routed, Sending, service
 
 from router import (
     AsyncRouter,
@@ -107,8 +107,7 @@ def test_event_loops_at_the_same_time_have_connections_of_their_own(server: Faul
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="counts descriptors as Linux shows them")
 def test_a_connection_whose_request_is_not_taken_is_ended_with_it(server: FaultServer) -> None:
     """It was kept until all was sent, and the server read nothing: the descriptor was lost."""
-    prompt = [{"role": "user", "content": "word " * 4_000_000}]
-    unread = service("one", server.url_for(Fault.UNREAD))
+    unread = Sending("one", server.url_for(Fault.UNREAD), bytes(20 * 2**20))
 
     async def main() -> None:
         policy = {"total": 0.1, "retries": 0}
@@ -116,7 +115,7 @@ def test_a_connection_whose_request_is_not_taken_is_ended_with_it(server: FaultS
             counts = []
             for _ in range(3):
                 with pytest.raises(Timeout):
-                    await router.create_completion("one/model", prompt)
+                    await router.create_completion("one/m", USER)
                 await asyncio.sleep(0.01)  # asyncio closes a socket in the next round
                 counts.append(count_descriptors())
             assert counts[2] == counts[1] == counts[0]
