@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec import Raw, Struct
 
 from router import (
@@ -209,6 +210,9 @@ class Reader:
             pieces += [
                 p for choice in self._choices.values() if choice.is_sure for p in choice.finish()
             ]
+            unsure = [c.finish_reason for c in self._choices.values() if not c.is_sure]
+            if unsure and self.is_finished:
+                pieces.append(Chunk(native_finish_reason=unsure[0]))
         return pieces or (ALIVE,)
 
     def end(self) -> None:
@@ -308,7 +312,8 @@ class ChoiceReader:
             deltas = self._calls.take(part.function_call, signature)
             return [Chunk(tool_call=delta, index=self._index) for delta in deltas]
         if part.text is None and (whole := decode_json(bytes(raw))).keys() - _SEALS:
-            return [self._block(0, {"part": whole}, signature=signature)]
+            block = self._block(0, {"part": whole}, signature=signature)
+            return [msgspec.structs.replace(block, media="inlineData" in whole)]
         read = self._thought if part.thought else self._said
         return read(part.text or "", signature)
 

@@ -199,6 +199,8 @@ class Reader:
             pieces.append(Chunk(usage=usage, raw=raw))
         elif raw is not None:
             pieces.append(Chunk(raw=raw))
+        if self._ends and self.is_finished:
+            pieces.append(Chunk(native_finish_reason=next(iter(self._ends.values()))[1]))
         return pieces or (ALIVE,)
 
     def end(self) -> None:
@@ -264,6 +266,8 @@ class Reader:
             pieces.append(Chunk(text=content, index=index) if index else content)
         if message.refusal:
             pieces.append(Chunk(refusal=message.refusal, index=index))
+        if message.audio or message.images:
+            pieces.append(Chunk(media=True, index=index))
         if message.tool_calls:
             calls = self._speaker(index).calls
             pieces += [Chunk(tool_call=c, index=index) for c in calls.take(message.tool_calls)]

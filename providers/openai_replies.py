@@ -121,6 +121,8 @@ class Message(Struct):
     tool_calls: list[Call] | None = None
     function_call: Function | None = None
     annotations: Any = None
+    audio: Any = None
+    images: Any = None
 
     @property
     def thought(self) -> str:

@@ -48,6 +48,7 @@ class _Choice:
         "citations",
         "finish_reason",
         "logprobs",
+        "media",
         "native_finish_reason",
         "reasoning",
         "refusal",
@@ -62,6 +63,7 @@ class _Choice:
         self.blocks: list[Reasoning] = []
         self.citations: list[Citation] = []
         self.logprobs: list[Any] = []
+        self.media = False
         self.finish_reason: FinishReason | None = None
         self.native_finish_reason: str | None = None
 
@@ -85,6 +87,7 @@ class _Choice:
             self.citations.append(chunk.citation)
         if chunk.logprobs:
             self.logprobs += chunk.logprobs
+        self.media = self.media or chunk.media
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
             self.native_finish_reason = chunk.native_finish_reason
@@ -99,6 +102,7 @@ class _Choice:
             reasoning_blocks=tuple(self.blocks),
             citations=tuple(self.citations),
             logprobs=tuple(self.logprobs),
+            media=self.media,
             finish_reason=self.finish_reason,
             native_finish_reason=self.native_finish_reason,
         )
@@ -113,6 +117,7 @@ class Answer:
     Attributes:
         has_content: Whether anything of the answer has come (not a role, not a keep-alive).
         finished: Whether every choice has its finish reason.
+        may_be_over: Whether a finish reason has come that need not be the last word.
         ignored: How many pieces came after their choice's finish reason, and were left out.
     """
 
@@ -124,6 +129,7 @@ class Answer:
         "has_content",
         "id",
         "ignored",
+        "may_be_over",
         "model",
         "raws",
         "usage",
@@ -134,6 +140,7 @@ class Answer:
         self._first = _Choice()
         self._choices = {0: self._first}
         self.finished = False
+        self.may_be_over = False
         self.has_content = False
         self.ignored = 0
         self.id: str | None = None
@@ -150,6 +157,7 @@ class Answer:
             return False
         self._first.text.append(text)
         self.has_content = True
+        self.may_be_over = False
         return True
 
     def add(self, chunk: Chunk) -> bool:
@@ -173,7 +181,9 @@ class Answer:
             ended = sum(c.finish_reason is not None for c in self._choices.values())
             self.finished = ended == max(len(self._choices), self._expected)
         elif has_content:
-            self.finished = False
+            self.finished = self.may_be_over = False
+        elif chunk.native_finish_reason is not None:
+            self.may_be_over = True
         return has_content or not _is_silent(chunk)
 
     def resume(self, begun: Answer) -> None:
@@ -192,7 +202,7 @@ class Answer:
         """Whether what has come is the beginning of one text, and nothing else."""
         first = self._first
         is_alone = self._expected == len(self._choices) == 1
-        return is_alone and bool(first.text) and not (first.calls or first.refusal)
+        return is_alone and bool(first.text) and not (first.calls or first.refusal or first.media)
 
     @property
     def text(self) -> str:

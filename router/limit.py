@@ -11,6 +11,10 @@ AFTER_FINISH = 2.0
 """Seconds left to a stream after its finish reason, for the usage and the end: the answer is
 whole by then, so silence is only waited out for what some servers send late."""
 
+AFTER_UNSURE_FINISH = 5.0
+"""The same after one that need not be the last word: some servers write a reason into every chunk,
+and may take a while from the first to the second."""
+
 
 class Limit:
     """When the attempt that holds it is cut, and why. All times are of one monotonic clock.
@@ -71,9 +75,9 @@ class Limit:
         if self._phase == "idle":
             self._set(now + self._idle, "idle")
 
-    def finish(self, now: float) -> None:
-        """The finish reason came."""
-        self.until = min(self.until, now + AFTER_FINISH)
+    def finish(self, now: float, *, sure: bool = True) -> None:
+        """The finish reason came; where it is not sure, a piece behind it sets the limit anew."""
+        self.until = min(self.until, now + (AFTER_FINISH if sure else AFTER_UNSURE_FINISH))
 
     def cancel(self) -> None:
         """End the attempt at its next wait or piece: nobody wants it any more."""

@@ -135,7 +135,11 @@ class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `reasoning` is a piece of readable reasoning as it comes; `reasoning_block` is a whole block,
     yielded at its end where it has to be sent back (with the text that was yielded before).
     `logprobs` are entries of the wire's own shape; `raw` is what the wire says and we have no
-    name for.
+    name for. `media` says that the answer has a picture or a sound here, or a piece of one: it
+    stands in the block of this chunk or, where it has none, in the `raw` of the next that has one.
+
+    A `native_finish_reason` alone says that the answer may be over, though more has followed such
+    a reason before: the host waits for that no longer than for what follows an end.
     """
 
     text: str = ""
@@ -148,6 +152,7 @@ class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
     finish_reason: FinishReason | None = None
     native_finish_reason: str | None = None
     usage: Usage | None = None
+    media: bool = False
     index: int = 0
     id: str | None = None
     model: str | None = None
@@ -155,8 +160,9 @@ class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def has_content(self) -> bool:
-        """Whether this is a part of the answer: text, reasoning, refusal or a tool call."""
-        return bool(self.text or self.reasoning or self.refusal or self.tool_call is not None)
+        """Whether this is a part of the answer: text, reasoning, refusal, media or a tool call."""
+        said = self.text or self.reasoning or self.refusal or self.media
+        return bool(said) or self.tool_call is not None
 
 
 class Restart(Struct, frozen=True, kw_only=True):
@@ -175,7 +181,11 @@ class Restart(Struct, frozen=True, kw_only=True):
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """One of the answers that were asked for."""
+    """One of the answers that were asked for.
+
+    `media` says that it has pictures or sounds. They are in the completion's `raws` or, where they
+    have to be sent back, in the `extra` of reasoning blocks.
+    """
 
     index: int = 0
     text: str = ""
@@ -185,6 +195,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     reasoning_blocks: tuple[Reasoning, ...] = ()
     citations: tuple[Citation, ...] = ()
     logprobs: tuple[Any, ...] = ()
+    media: bool = False
     finish_reason: FinishReason | None = None
     native_finish_reason: str | None = None
 
@@ -470,4 +481,6 @@ class Completion(Struct, frozen=True, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether the model ended properly without saying anything."""
-        return not any(c.text or c.reasoning or c.refusal or c.tool_calls for c in self.choices)
+        return not any(
+            c.text or c.reasoning or c.refusal or c.tool_calls or c.media for c in self.choices
+        )

@@ -91,7 +91,10 @@ class BaseRun:
     def _pinged(self) -> None:
         """The server is alive, but sent nothing to deliver."""
         self._now = now = self._clock()
-        self.limit.ping(now)
+        if self.answer.finished or self.answer.may_be_over:
+            self.limit.finish(now, sure=self.answer.finished)
+        else:
+            self.limit.ping(now)
 
     def _is_over(self) -> bool:
         """Whether the answer is whole, now that the limit has passed.

@@ -9,10 +9,20 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from calling import USER
+from calling import USER, Caller
 from routed import PROMPTLY, Kind, Routed
 
-from router import Chunk, ProtocolError, Provider, StreamInterrupted, Target, Timeout, WireProvider
+from router import (
+    Chunk,
+    ProtocolError,
+    Provider,
+    StreamInterrupted,
+    Target,
+    Timeout,
+    Wait,
+    WireProvider,
+)
+from router.limit import AFTER_FINISH, AFTER_UNSURE_FINISH
 from router.testing import ScriptedProvider
 
 
@@ -110,6 +120,58 @@ def test_an_answer_that_is_cut_after_its_finish_reason_is_whole(
     assert result.error is None
     assert result.completion is not None
     assert result.completion.text == "all"
+
+
+class Ending(WireProvider):
+    """One that has these pieces, and then keeps its caller waiting.
+
+    Args:
+        pieces: What it has.
+        lives: Whether it shows every second that it is alive.
+    """
+
+    name = "one"
+    models = ("model",)
+
+    def __init__(self, *pieces: str | Chunk, lives: bool = False) -> None:
+        self.pieces = pieces
+        self.lives = lives
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Iterator[Any]:
+        yield from self.pieces
+        try:
+            for _ in range(50):
+                yield Wait(1.0)
+                if self.lives:
+                    yield Chunk()
+        except Timeout:
+            yield Chunk(finish_reason="stop")
+
+
+SURE = Chunk(finish_reason="stop")
+UNSURE = Chunk(native_finish_reason="STOP")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("provider", "seconds"),
+    [
+        (Ending("Hi", SURE), AFTER_FINISH),
+        (Ending("Hi", SURE, lives=True), AFTER_FINISH),
+        (Ending("Hi", UNSURE), AFTER_UNSURE_FINISH),
+        (Ending("Hi", UNSURE, lives=True), AFTER_UNSURE_FINISH),
+        (Ending("Hi", UNSURE, " there", lives=True), 50.0),
+    ],
+    ids=["sure", "sure and alive", "unsure", "unsure and alive", "unsure, and it went on"],
+)
+def test_what_comes_behind_a_finish_reason_is_not_waited_for_long(
+    provider: Ending, seconds: float, kind: Kind
+) -> None:
+    """Silence behind a reason that need not be the last took the idle limit; with signs of life
+    behind any, it took the whole attempt's."""
+    caller = Caller(kind)
+    caller([provider], "one/model", stream=True)
+    assert caller.clock.now() == pytest.approx(seconds)
 
 
 class Rude(WireProvider):

@@ -100,6 +100,24 @@ def test_stream_is_the_same_answer_in_every_form(body):
     assert completion.model == "gemini-3.5-flash-001"
 
 
+def test_finish_reason_beside_the_text_says_that_the_answer_may_be_over():
+    """Whether more would come was waited for as in the middle of an answer."""
+    assert Chunk(native_finish_reason="STOP") in played(events(ONE)).pieces
+    once = events(HELLO, THERE, STOP)
+    assert Chunk(native_finish_reason="STOP") not in played(once).pieces
+
+
+def test_picture_is_content():
+    """It committed to nothing: a stream of pictures was begun anew elsewhere when it broke."""
+    picture = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+    completion = whole(reply(picture), STOP)
+    assert completion.choices[0].media
+    assert completion.choices[0].reasoning_blocks[0].extra["part"] == picture
+    assert not completion.empty
+    first = next(each for each in played(events(reply(picture), STOP)).pieces if each.has_content)
+    assert first.reasoning_block is not None
+
+
 FULL = events(
     reply(text("Hm. ☀", thought=True)),
     reply(text("Grüße 🌊"), text("!", thoughtSignature="s1")),

@@ -693,6 +693,40 @@ def test_stream_keeps_what_has_no_name_beside_the_choices():
     assert Played(PROVIDER, body).completion.raws == (ROLE, pictures, told)
 
 
+MEDIA = {
+    "a sound": delta(audio={"id": "audio_1", "data": "UklG"}),
+    "pictures": delta(content="", images=[{"type": "image_url", "image_url": {"url": "data:a"}}]),
+}
+
+
+@pytest.mark.parametrize("choice", MEDIA.values(), ids=MEDIA.keys())
+def test_pictures_and_sounds_are_content(choice):
+    """They committed to nothing: a stream of them had no first token, and was begun anew elsewhere
+    when it broke. At its end, without [DONE], it was waited for."""
+    played = Played(PROVIDER, sse(ROLE, chunk(choice), STOP))
+    assert [piece.media for piece in played.pieces if piece.has_content] == [True]
+    assert played.completion.choices[0].media
+    assert not played.completion.empty
+
+
+def test_whole_answer_of_a_sound_is_not_empty():
+    body = chunk(message(audio={"id": "audio_1", "data": "UklG", "transcript": "Hi"}))
+    played = Played(PROVIDER, json.dumps(body).encode(), stream=False)
+    assert played.completion.choices[0].media
+    assert not played.completion.empty
+
+
+def test_finish_reason_beside_the_last_text_says_that_the_answer_may_be_over():
+    """Whether more would come was waited for as in the middle of an answer."""
+    played = Played(PROVIDER, sse(HELLO, chunk(delta("stop", content=" there"))))
+    assert Chunk(native_finish_reason="stop") in played.pieces
+
+
+def test_finish_reason_that_text_has_followed_says_nothing():
+    body = sse(*(chunk(delta("stop", content=word)) for word in "abc"))
+    assert Played(PROVIDER, body).pieces.count(Chunk(native_finish_reason="stop")) == 1
+
+
 def test_pieces_that_have_no_name_here_are_all_kept_though_they_are_alike():
     silence = chunk(delta(audio={"data": "AAAA"}))
     completion = Played(PROVIDER, sse(silence, silence, silence, STOP)).completion
