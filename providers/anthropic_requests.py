@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +43,9 @@ FORCED = ("any", "tool")
 
 LEAST_TOP_P = 0.95
 """The service takes no less beside thinking."""
+
+CALL_ID = re.compile("[a-zA-Z0-9_-]*")
+"""What the service takes as the id of a tool call."""
 
 FILES_BETA = "files-api-2025-04-14"
 """The value of `anthropic-beta` without which no file is known by its id."""
@@ -296,7 +301,7 @@ def _plain_text(data: bytes) -> Block:
 
 
 def _tool_use(call: ToolCall) -> Block:
-    use = {"type": "tool_use", "id": call.id, "name": call.name}
+    use = {"type": "tool_use", "id": _call_id(call.id), "name": call.name}
     seal = call.signature or ""
     caller = {"caller": tool_input(seal)} if seal.startswith("{") else {}
     return {**use, "input": tool_input(call.arguments), **caller}
@@ -304,9 +309,15 @@ def _tool_use(call: ToolCall) -> Block:
 
 def _tool_result(message: Message) -> Block:
     content = message.content if isinstance(message.content, str) else _content(message.content)
-    result = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
+    call_id = _call_id(message.tool_call_id or "")
+    result = {"type": "tool_result", "tool_use_id": call_id, "content": content}
     failed = {key: message.extra[key] for key in ("is_error",) if key in message.extra}
     return {**result, **failed}
+
+
+def _call_id(id_: str) -> str:
+    """The id of a call, or a hash of it where another service has put dots or colons into it."""
+    return id_ if CALL_ID.fullmatch(id_) else hashlib.sha256(id_.encode()).hexdigest()
 
 
 def _marked(blocks: list[Block], extra: Mapping[str, Any]) -> list[Block]:

@@ -27,6 +27,7 @@ from .openai_dialects import (
     effort_low_to_high,
     effort_with_switch,
     ids_of_nine_characters,
+    ids_up_to_forty_characters,
     logprobs_as_number,
     no_effort_as_reasoning,
     no_files_by_url,
@@ -78,7 +79,7 @@ azure = Row(
     query={"api-version": "2024-10-21"},
     key_header="api-key",
     # A system's message is the developer's, its guide says.
-    dialect=(system_for_developer, no_files_by_url),
+    dialect=(system_for_developer, no_files_by_url, ids_up_to_forty_characters),
 )
 
 # inference-docs.cerebras.ai, OpenAI compatibility: what is missing is refused with a 400. Of calls

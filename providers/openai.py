@@ -25,7 +25,7 @@ from router import (
 
 from .bodies import read_answer, shown
 from .openai_answers import Reader
-from .openai_dialects import Dialect, no_files_by_url
+from .openai_dialects import Dialect, ids_up_to_forty_characters, no_files_by_url
 from .openai_errors import Codes, Problem
 from .openai_messages import drop_cache_markers, sent_message
 from .openai_parameters import (
@@ -318,5 +318,5 @@ openai = Row(
     without=("top_k", "min_p", "repetition_penalty"),
     renames={"max_tokens": "max_completion_tokens"},  # its reasoning models refuse the old name
     takes_back=("refusal", "audio"),
-    dialect=(no_files_by_url,),
+    dialect=(no_files_by_url, ids_up_to_forty_characters),
 )

@@ -135,21 +135,28 @@ def tool_choice_is_auto(body: Body) -> None:
 
 
 _NINE_CHARACTERS = re.compile("[a-zA-Z0-9]{9}")
+_UP_TO_FORTY = re.compile(".{0,40}", re.DOTALL)
 
 
 def ids_of_nine_characters(body: Body) -> None:
     """Ids of tool calls are nine letters or digits; others are told by a hash of theirs."""
+    _fit_ids(body, _NINE_CHARACTERS, 9)
+
+
+def ids_up_to_forty_characters(body: Body) -> None:
+    """Longer ids of tool calls, as vLLM and Cohere give them, are told by a hash of theirs."""
+    _fit_ids(body, _UP_TO_FORTY, 40)
+
+
+def _fit_ids(body: Body, taken: re.Pattern[str], length: int) -> None:
+    def fit(id_: str) -> str:
+        return id_ if taken.fullmatch(id_) else hashlib.sha256(id_.encode()).hexdigest()[:length]
+
     for message in body["messages"]:
         for call in message.get("tool_calls") or ():
-            call["id"] = _nine_characters(call["id"])
+            call["id"] = fit(call["id"])
         if "tool_call_id" in message:
-            message["tool_call_id"] = _nine_characters(message["tool_call_id"])
-
-
-def _nine_characters(id_: str) -> str:
-    if _NINE_CHARACTERS.fullmatch(id_):
-        return id_
-    return hashlib.sha256(id_.encode()).hexdigest()[:9]
+            message["tool_call_id"] = fit(message["tool_call_id"])
 
 
 # -- messages

@@ -1,6 +1,7 @@
 """What goes out on Anthropic's wire: messages and parameters as its body has them."""
 
 import base64
+import re
 
 import pytest
 from emulators.messages import (
@@ -256,6 +257,18 @@ def test_results_of_tools_called_at_once_are_one_turn():
             text("Well?"),
         ],
     }
+
+
+def test_ids_of_another_services_calls_are_ones_that_the_service_takes():
+    """A conversation that Moonshot had begun was refused, for the dots and colons in its ids."""
+    ids = ["functions.clock:0", "functions.clock:1", "toolu_1"]
+    called = calling(*((each, "clock", "{}") for each in ids))
+    _, turn, answer = turns(user("a"), called, *(tool(each, "noon") for each in ids))
+    sent = [use["id"] for use in turn["content"]]
+    assert sent == [result["tool_use_id"] for result in answer["content"]]
+    assert all(re.fullmatch("[a-zA-Z0-9_-]+", each) for each in sent)
+    assert len(set(sent)) == 3
+    assert sent[2] == "toolu_1"
 
 
 def test_result_says_that_its_tool_failed():

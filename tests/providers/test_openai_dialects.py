@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from emulators.chat import Played, sse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import openai_dialects as dialects
+from providers.compatible import azure
+from providers.openai import openai
 from router import UnsupportedParameter
 
 SCHEMA = {"type": "object", "properties": {"città": {"type": "string"}}}
@@ -128,11 +131,34 @@ def test_ids_of_nine_characters_stay_apart_and_results_name_their_calls(ids):
     assert len(set(made)) == len(ids)
 
 
-def test_ids_of_nine_characters_are_left_alone():
-    call = {"id": "g6fVbXS8K", "type": "function", "function": {}}
+@pytest.mark.parametrize(
+    ("dialect", "id_"),
+    [
+        (dialects.ids_of_nine_characters, "g6fVbXS8K"),
+        (dialects.ids_up_to_forty_characters, "functions.get_weather:0"),
+        (dialects.ids_up_to_forty_characters, "c" * 40),
+    ],
+)
+def test_ids_that_fit_are_left_alone(dialect, id_):
+    call = {"id": id_, "type": "function", "function": {}}
     body = {"messages": [{"role": "assistant", "tool_calls": [call]}]}
-    dialects.ids_of_nine_characters(body)
-    assert body["messages"][0]["tool_calls"][0]["id"] == "g6fVbXS8K"
+    dialect(body)
+    assert body["messages"][0]["tool_calls"][0]["id"] == id_
+
+
+@pytest.mark.parametrize("service", [openai(key="a-key"), azure("http://127.0.0.1", key="a-key")])
+def test_long_ids_of_calls_are_told_by_a_hash(service):
+    """A conversation that vLLM had begun was refused: its ids have 46 characters."""
+    ids = [f"chatcmpl-tool-{number:032x}" for number in range(2)]
+    calls = [{"id": each, "type": "function", "function": {"name": "f"}} for each in ids]
+    results = [{"role": "tool", "content": "", "tool_call_id": each} for each in ids]
+    asked = [USER, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    _, turn, *told = Played(service, sse(), messages=asked).request.json["messages"]
+    sent = [call["id"] for call in turn["tool_calls"]]
+    assert sent == [each["tool_call_id"] for each in told]
+    assert len(set(sent)) == 2
+    assert all(len(each) <= 40 for each in sent)
+    assert [each["id"] for each in calls] == ids
 
 
 def test_system_for_developer_renames_that_role_alone():
