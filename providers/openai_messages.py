@@ -17,6 +17,12 @@ _ANSWERED = ("refusal", "audio", "annotations", "images", "executed_tools")
 """What an answer has beside its text, its calls and its reasoning; many services refuse it."""
 
 
+_MENDED = frozenset(
+    {*_ANSWERED, *_TOLD, "origin", "tool_calls", "reasoning_blocks", "reasoning_details"}
+)
+"""What is not sent as it is; most messages have none of it."""
+
+
 def sent_message(
     message: Mapping[str, Any], place: ReasoningPlace | None, takes_back: Collection[str] = ()
 ) -> dict[str, Any]:
@@ -27,6 +33,8 @@ def sent_message(
     for the others.
     """
     sent = dict(message)
+    if _MENDED.isdisjoint(sent):
+        return sent
     sent.pop("origin", None)
     told = {name: sent.pop(name) for name in _ANSWERED if name in sent}
     if (spoken := told.get("audio")) and isinstance(spoken, dict) and "id" in spoken:
@@ -65,5 +73,7 @@ def drop_cache_markers(body: dict[str, Any]) -> None:
         body["tools"] = [_without_marker(tool) for tool in body["tools"]]
 
 
-def _without_marker(value: Mapping[str, Any]) -> dict[str, Any]:
+def _without_marker(value: dict[str, Any]) -> dict[str, Any]:
+    if _CACHE_MARKER not in value:
+        return value
     return {name: inner for name, inner in value.items() if name != _CACHE_MARKER}

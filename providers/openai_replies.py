@@ -403,5 +403,10 @@ def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _count(fields: Mapping[str, Any], *names: str) -> int | None:
-    counts = (whole_number(fields.get(name)) for name in names)
-    return next((count for count in counts if count is not None), None)
+    for name in names:
+        value = fields.get(name)
+        if type(value) is int:
+            return value
+        if value is not None and (count := whole_number(value)) is not None:
+            return count
+    return None

@@ -50,8 +50,9 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -59,6 +60,9 @@ from router.errors import ConfigError, PluginError, ProtocolError
 from router.messages import Message
 from router.secret import Secret
 from router.types import Chunk, Model
+
+if TYPE_CHECKING:
+    from json import JSONDecoder
 
 SHOWN_BODY = 200
 """How many characters of a foreign body an error message shows."""
@@ -172,9 +176,7 @@ def decode_json(data: bytes, type: Any = Any, *, unique: bool = False) -> Any:
     try:
         found = msgspec.json.decode(data, type=type)
         if unique:
-            import json  # that costs a program's start more than it is used
-
-            json.loads(data, object_pairs_hook=_refuse_twins)
+            _unique_decoder().decode(data.decode())
         return found
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # Where it is wrong, and not what it says: it may be an answer.
@@ -182,8 +184,15 @@ def decode_json(data: bytes, type: Any = Any, *, unique: bool = False) -> Any:
         raise ProtocolError(message, code="malformed_json") from None
 
 
+@cache  # made once: that costs as much as decoding with it
+def _unique_decoder() -> JSONDecoder:
+    import json  # that costs a program's start more than it is used
+
+    return json.JSONDecoder(object_pairs_hook=_refuse_twins)
+
+
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
-    if len({name for name, _ in pairs}) < len(pairs):
+    if len(dict(pairs)) < len(pairs):
         raise ValueError("an object has a key twice")
 
 

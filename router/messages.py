@@ -129,10 +129,7 @@ def _check_message(given: object, before: Sequence[Message]) -> Message:
         role=role,
         content=_check_content(message, where),
         name=_optional_str(message, "name", where),
-        tool_calls=tuple(
-            _check_tool_call(call, f"{where}.tool_calls[{i}]")
-            for i, call in enumerate(_list_of(message, "tool_calls", where))
-        ),
+        tool_calls=_check_tool_calls(message, where),
         tool_call_id=_optional_str(message, "tool_call_id", where),
         reasoning=_check_reasoning(message, where),
         origin=_optional_str(message, "origin", where),
@@ -195,6 +192,11 @@ def _check_content(message: Mapping[str, Any], where: str) -> str | tuple[Part, 
     return tuple(
         check_part(part, f"{where}.content[{number}]") for number, part in enumerate(content)
     )
+
+
+def _check_tool_calls(message: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
+    calls = _list_of(message, "tool_calls", where)
+    return tuple([_check_tool_call(c, f"{where}.tool_calls[{i}]") for i, c in enumerate(calls)])
 
 
 def _check_tool_call(call: object, where: str) -> ToolCall:

@@ -207,6 +207,11 @@ class Parameters(Struct, frozen=True, kw_only=True, dict=True):
         return {name: item.kind for item in self.items for name in (item.argument, item.name)}
 
     @cached_property
+    def features(self) -> Mapping[str, Kind]:
+        """Those of them that are features."""
+        return {name: kind for name, kind in self.kinds.items() if kind is Kind.FEATURE}
+
+    @cached_property
     def required(self) -> tuple[Parameter, ...]:
         """Those that have no default."""
         return tuple(item for item in self.items if item.required)

@@ -233,9 +233,9 @@ def _kinds(known: Sequence[Parameters]) -> dict[str, Kind]:
     """Feature or tuning, for each name that a target knows; feature if any says so."""
     kinds: dict[str, Kind] = {}
     for parameters in known:
-        for name, kind in parameters.kinds.items():
-            if kinds.get(name) is not Kind.FEATURE:
-                kinds[name] = kind
+        kinds |= parameters.kinds
+    for parameters in known:
+        kinds |= parameters.features
     return kinds
 
 

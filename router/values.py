@@ -69,7 +69,7 @@ def _plain(value: Any, depth: int) -> Any:
         raise BadRequest(f"dicts and lists more than {MAX_NESTING} deep in each other")
     if not isinstance(value, _FINAL) and callable(dump := getattr(value, "model_dump", None)):
         value = dump(exclude_none=True)
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPPINGS):
         made = {}
         for key, inner in value.items():
             try:
@@ -94,6 +94,7 @@ def _plain(value: Any, depth: int) -> Any:
 
 _FINAL = (dict, list, str, int, float, type)
 _LISTS = (list, tuple, Iterator)
+_MAPPINGS = (dict, Mapping)  # the first is nearly every one, and the second is slow to ask
 _SCALARS = (str, int, float, Struct, type(None))
 
 
@@ -108,9 +109,11 @@ def unsendable(value: Any) -> str | None:
         return "half of a character (a lone surrogate), which no wire can carry"
     if isinstance(value, float):
         return None if math.isfinite(value) else "a number that is not finite, which JSON lacks"
-    if isinstance(value, Mapping):
+    if value is None or isinstance(value, int):
+        return None
+    if isinstance(value, _MAPPINGS):
         inner: Iterator[Any] = iter([*value, *value.values()])
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         inner = iter(value)
     elif isinstance(value, Struct):
         inner = (getattr(value, name) for name in value.__struct_fields__)
