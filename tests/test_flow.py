@@ -9,6 +9,7 @@ import pytest
 from calling import USER, Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from routed import PROMPTLY
 
 from router import (
     AllTargetsFailed,
@@ -39,6 +40,7 @@ from router import (
     UpstreamError,
     Wait,
 )
+from router.health import CONSECUTIVE, EJECTION
 from router.testing.scripted import ScriptedProvider, Truncated
 from router.testing.virtual import VirtualClock
 
@@ -138,6 +140,16 @@ def test_the_server_may_forbid_or_invite_a_retry(call: Caller) -> None:
     assert len(one.calls) == 1
     two = ScriptedProvider("two", [invited], ["there"])
     assert call([two], "two/model").completion is not None
+
+
+def test_a_retry_that_was_invited_is_made_where_it_was_and_nowhere_else(call: Caller) -> None:
+    """The next target would not take the request either, and this one asked for it."""
+    invited = BadRequest("not now")
+    invited.should_retry = True
+    first, second = ScriptedProvider("first", [invited]), ScriptedProvider("second")
+    result = call([first, second], targets(first, second), policy={"retries": 1})
+    assert isinstance(result.error, BadRequest)
+    assert result.outcomes == [("first/model", "failed")] * 2
 
 
 def test_an_unknown_outcome_is_issued_once_more_at_the_same_target(call: Caller) -> None:
@@ -402,6 +414,17 @@ def test_a_mending_that_fails_raises_the_interruption(call: Caller) -> None:
     assert len(result.error.attempts) == 2
 
 
+@pytest.mark.parametrize("retryable", [True, False])
+def test_an_interruption_says_what_its_cause_says(call: Caller, retryable: bool) -> None:
+    cause = UpstreamError("broke", status=200, code="x", request_id="r", retryable=retryable)
+    error = call([ScriptedProvider("one", ["half", cause])], "one/model", stream=True).error
+    assert isinstance(error, StreamInterrupted)
+    assert error.message == "the answer broke off after 4 characters: broke"
+    assert (error.target, error.provider) == ("one/model", "one")
+    assert (error.status, error.code, error.request_id) == (200, "x", "r")
+    assert error.retryable == retryable
+
+
 def test_a_deadline_in_the_middle_keeps_what_was_delivered(call: Caller) -> None:
     one = ScriptedProvider("one", ["half", Wait(9.0), "late"])
     result = call([one], "one/model", stream=True, policy={"deadline": 5.0})
@@ -448,9 +471,10 @@ def test_when_all_cool_for_too_long_the_error_says_for_how_long() -> None:
     with Router([first, second], allow=[], clock=clock) as router:
         with pytest.raises(AllTargetsFailed):
             router.create_completion(targets(first, second), USER)
-        with pytest.raises(Overloaded, match="back in 200") as caught:
+        clock.advance(50.0)
+        with pytest.raises(Overloaded, match="back in 150") as caught:
             router.create_completion(targets(first, second), USER)
-    assert caught.value.retry_after == pytest.approx(200.0)
+    assert caught.value.retry_after == pytest.approx(150.0)
     assert not caught.value.attempts
     assert len(first.calls) == len(second.calls) == 1
 
@@ -465,6 +489,34 @@ def test_the_last_target_is_tried_though_its_breaker_is_open() -> None:
         assert router.health()[0].state == "open"
         assert router.create_completion("one/model", USER).text == "up again"
         assert router.health()[0].state == "closed"
+
+
+def half_open(*after: Any) -> tuple[Router, list[str]]:
+    """A router whose first target is half open: its next attempt, scripted here, is a probe."""
+    clock = VirtualClock()
+    down = [[UpstreamError("down")]] * CONSECUTIVE
+    first, second = ScriptedProvider("first", *down, *after), ScriptedProvider("second")
+    router = Router([first, second], allow=[], clock=clock, policy={"retries": 0})
+    for _ in range(CONSECUTIVE):
+        router.create_completion(targets(first, second), USER)
+    clock.advance(EJECTION)
+    return router, targets(first, second)
+
+
+def test_a_probe_that_begins_to_answer_lets_other_calls_in() -> None:
+    router, both = half_open(["a", "b"])
+    with router, router.create_completion(both, USER, stream=True) as probe:
+        assert next(probe) == "a"
+        assert router.create_completion(both, USER).target == "first/model"
+
+
+def test_a_probe_that_tells_nothing_of_its_target_leaves_room_for_another() -> None:
+    """It would keep its target from every call, for ever."""
+    router, both = half_open([BadRequest("the caller's mistake")], ["back"])
+    with router:
+        with pytest.raises(BadRequest):
+            router.create_completion(both, USER)
+        assert router.create_completion(both, USER).target == "first/model"
 
 
 def test_targets_of_one_quota_group_cool_together() -> None:
@@ -568,6 +620,17 @@ def test_waiting_for_a_slot_is_bounded() -> None:
         pytest.raises(Overloaded, match="limit of 1"),
     ):
         router.create_completion(held, USER)
+
+
+def test_waiting_for_a_slot_ends_at_the_deadline() -> None:
+    held = Target("one", "model", max_concurrency=1)
+    policy = {"queue": 30.0, "deadline": 0.05}
+    with Router([ScriptedProvider("one")], allow=[], policy=policy) as router:
+        assert router.state.slots.take("one/model", 1)
+        began = router.clock()
+        with pytest.raises((DeadlineExceeded, Overloaded)):
+            router.create_completion(held, USER)
+        assert router.clock() - began < PROMPTLY
 
 
 # -- explain
