@@ -215,6 +215,18 @@ def test_an_application_may_override_a_row(call: Caller) -> None:
     assert result.completion is not None
 
 
+# -- limits
+
+
+@pytest.mark.parametrize(("stream", "outcome"), [(False, "succeeded"), (True, "failed")])
+def test_a_first_token_is_due_in_streams_alone(call: Caller, stream: bool, outcome: str) -> None:
+    first = ScriptedProvider("first", [Wait(9.0), "late"])
+    second = ScriptedProvider("second")
+    policy = {"first_token": 5.0}
+    result = call([first, second], targets(first, second), stream=stream, policy=policy)
+    assert result.outcomes[0] == ("first/model", outcome)
+
+
 # -- constraints
 
 
