@@ -34,7 +34,7 @@ def response_format_of(wanted: Any) -> tuple[Any, type | None]:
         )
     schema = _close(_schema(wanted))
     name = NOT_IN_NAMES.sub("_", wanted.__name__)
-    named = {"name": name, "schema": schema, "strict": _is_closed(schema)}
+    named = {"name": name, "schema": schema, "strict": _is_strict(schema)}
     return {"type": "json_schema", "json_schema": named}, wanted
 
 
@@ -82,7 +82,8 @@ def _close(schema: Any) -> Any:
     """The schema as `strict` asks for it: every object closed, all its properties required.
 
     What had a default is then always there, which an object of the class can live with. Of what
-    pydantic says besides, `strict` takes no `oneOf`, and nothing beside a `$ref`.
+    pydantic says besides, `strict` takes no `oneOf`, and nothing beside a `$ref`. A `const` is
+    an `enum` of one, which more services know.
     """
     if isinstance(schema, list):
         return [_close(each) for each in schema]
@@ -92,6 +93,8 @@ def _close(schema: Any) -> Any:
     for key, value in schema.items():
         if key in _NAMED_SCHEMAS:
             closed[key] = {name: _close(each) for name, each in value.items()}
+        elif key == "const":
+            closed["enum"] = [value]
         elif key not in ("default", "discriminator"):
             closed["anyOf" if key == "oneOf" else key] = _close(value)
     if "properties" in closed:
@@ -99,14 +102,38 @@ def _close(schema: Any) -> Any:
         closed["required"] = list(closed["properties"])
     if "$ref" in closed and len(closed) > 1:
         closed["anyOf"] = [{"$ref": closed.pop("$ref")}]
+    if "enum" in closed and all(isinstance(each, str) for each in closed["enum"]):
+        closed["type"] = "string"  # msgspec leaves it out
     return closed
 
 
-def _is_closed(schema: Any) -> bool:
-    """Whether all keys of every object are known, which a dict's are not."""
-    if isinstance(schema, list):
-        return all(_is_closed(each) for each in schema)
+_KINDS = frozenset({"type", "anyOf", "$ref"})
+"""Keys of which a schema has one that says what it describes."""
+
+_STRICT = _KINDS | {
+    *("$defs", "properties", "required", "additionalProperties", "items", "enum"),
+    *("title", "description", "pattern", "format", "minItems", "maxItems"),
+    *("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+}
+"""What the OpenAI API takes in a strict schema, by its guide to structured outputs; it refuses all
+else. Of `minLength` the guide says nothing, and users report that it is refused."""
+
+_STRICT_FORMATS = (
+    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+    None,
+)
+"""The values of `format` that it takes, by the same guide; `None` where there is none."""
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether the OpenAI API takes a closed schema as `strict`."""
     if not isinstance(schema, dict):
-        return True
+        return False
     is_open = schema.get("type") == "object" and schema.get("additionalProperties") is not False
-    return not is_open and all(_is_closed(each) for each in schema.values())
+    if is_open or not schema.keys() <= _STRICT or not schema.keys() & _KINDS:
+        return False
+    if schema.get("format") not in _STRICT_FORMATS:
+        return False
+    inner = [*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
+    inner += [each for key in _NAMED_SCHEMAS for each in schema.get(key, {}).values()]
+    return all(_is_strict(each) for each in inner)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
@@ -46,6 +48,11 @@ class Recursive(msgspec.Struct):
 
 class AModelInItself(pydantic.BaseModel):
     children: list[AModelInItself] = []
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
 
 
 class Cat(pydantic.BaseModel):
@@ -133,11 +140,44 @@ def test_a_reference_stands_alone_and_a_union_is_any_of() -> None:
     }
 
 
-def test_a_class_with_keys_of_any_name_is_not_strict() -> None:
-    """It was sent as strict, which is refused where an object's keys are not all known."""
-    form = response_format_of(Open)[0]["json_schema"]
-    assert form["strict"] is False
-    assert form["schema"]["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
+def test_a_class_with_keys_of_any_name_keeps_them() -> None:
+    schema = response_format_of(Open)[0]["json_schema"]["schema"]
+    assert schema["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(dict[str, int], list[dict[str, int]], Any, list[Any], set[int], tuple[int, str]),
+        *(pydantic.AnyUrl, Annotated[str, pydantic.Field(min_length=1)]),
+    ],
+    ids=str,
+)
+def test_a_class_that_says_more_than_strict_takes_is_not_strict(field: Any) -> None:
+    """It was sent as strict, which the OpenAI API refuses."""
+    kind = pydantic.create_model("Holder", kept=field)
+    assert response_format_of(kind)[0]["json_schema"]["strict"] is False
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(Colour, Literal["a"], Literal["a", "b"], list[Cat], Cat | None, datetime, list[str]),
+        *(Annotated[int, pydantic.Field(ge=0)], Annotated[list[int], pydantic.Field(max_length=2)]),
+    ],
+    ids=str,
+)
+def test_a_class_of_what_strict_takes_is_strict(field: Any) -> None:
+    kind = pydantic.create_model("Holder", kept=field)
+    assert response_format_of(kind)[0]["json_schema"]["strict"] is True
+
+
+def test_a_word_of_one_is_an_enum_of_it() -> None:
+    """As a `const` it was nothing to those that do not know it, as Gemini does not."""
+    for kind in (Cat, msgspec.defstruct("Cat", [("kind", Literal["cat"])])):
+        schema = response_format_of(kind)[0]["json_schema"]["schema"]
+        kept = schema["properties"]["kind"]
+        assert (kept["type"], kept["enum"]) == ("string", ["cat"])
 
 
 def test_a_name_has_the_letters_that_services_take() -> None:
