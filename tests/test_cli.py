@@ -433,7 +433,7 @@ def test_an_interrupted_call_ends_by_130(shell: Shell) -> None:
     assert "Traceback" not in errors
 
 
-LISTINGS = [["models", "--json"], ["models"], ["plugins"], ["--help"], ["models", "--help"]]
+LISTINGS = [["models", "--json"], ["models"], ["models", "--help"]]
 
 
 @pytest.mark.parametrize("arguments", [["chat", "Ahoy", "-m", "tide/flood"], *LISTINGS])

@@ -73,11 +73,11 @@ def test_a_forked_child_that_closes_a_stream_leaves_its_parents_socket_alone(
     server: FaultServer,
 ) -> None:
     """A thread of the parent was in its read at the fork: the child shut its socket down."""
-    server.script(Fault.OK(seconds=0.3))
+    server.script(Fault.OK(seconds=0.1))
     with Router([service("one", server.url)], allow=[]) as router, ThreadPoolExecutor(1) as pool:
         answer = router.create_completion("one/model", USER, stream=True)
         reader = pool.submit(lambda: "".join(answer))
-        time.sleep(0.1)  # it waits for the next piece
+        time.sleep(0.05)  # it waits for the next piece
         child = os.fork()
         if child == 0:
             answer.close()
