@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from router import (
     Chunk,
     Citation,
@@ -78,6 +80,9 @@ BROKEN_FINISHES: dict[str, type[RouterError]] = {
 """Finish reasons that say that the answer was cut."""
 
 ALIVE = Chunk()
+
+_CHUNKS = msgspec.json.Decoder(KnownChunk)
+"""Made once, for what comes by the hundred."""
 
 
 class Speaker:
@@ -222,8 +227,8 @@ class Reader:
         raw = None
         if self._is_known:
             try:
-                reply = decode_json(data, KnownChunk)
-            except ProtocolError:
+                reply = _CHUNKS.decode(data)
+            except (msgspec.MsgspecError, ValueError, RecursionError):  # told below, if it is one
                 self._is_known = False
         if not self._is_known:
             reply, chunk = decode_json(data, Reply), decode_json(data)
@@ -252,8 +257,10 @@ class Reader:
     def _pieces(self, choice: ReplyChoice, message: Message, place: int) -> list[Piece]:
         if choice.error is not None:
             raise self._error({"error": choice.error})
-        index = choice.number(place)
-        pieces = self._reasoning(message, index)
+        index = choice.index if type(choice.index) is int else choice.number(place)
+        pieces: list[Piece] = []
+        if message.reasoning_content or message.reasoning or message.reasoning_details:
+            pieces = self._reasoning(message, index)
         content = message.content
         if isinstance(content, list):
             for part in content:
@@ -277,7 +284,8 @@ class Reader:
             pieces += [Chunk(tool_call=c, index=index) for c in calls.take([call])]
         if pieces:
             self._spoken.add(index)
-            self._went_on = self._went_on or index in self._ends
+            if index in self._ends:
+                self._went_on = True
         if message.annotations:
             pieces += self._new_citations(noted(message.annotations), index)
         if index in self._told:
@@ -304,8 +312,6 @@ class Reader:
             self._ends[index] = end
 
     def _reasoning(self, message: Message, index: int) -> list[Piece]:
-        if not (message.reasoning_content or message.reasoning or message.reasoning_details):
-            return []
         details = dicts(message.reasoning_details)
         text = message.thought or detail_text(details)
         self._speaker(index).reasoning.take(text, details)

@@ -147,7 +147,7 @@ class ReplyChoice(Struct):
 
     def number(self, place: int) -> int:
         """Which of the choices it is: its place where nothing says."""
-        number = self.index if type(self.index) is int else whole_number(self.index)
+        number = whole_number(self.index)
         return place if number is None else number
 
     @property

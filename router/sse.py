@@ -118,12 +118,14 @@ class SSE:
             ProtocolError: Invalid UTF-8, or an event of more than `MAX_EVENT_BYTES`.
         """
         for line in self._lines.feed(data):
-            if not line:
+            if line.startswith(b"data: "):
+                self._add(line[6:])
+            elif not line:
                 if self._data:
                     yield self._event()
                 self._type = b""
             elif line.startswith(b"data:"):
-                self._add(line[6:] if line.startswith(b"data: ") else line[5:])
+                self._add(line[5:])
             elif line[0] == 58:
                 yield COMMENT
             else:
@@ -151,7 +153,7 @@ class SSE:
             self._type = value.removeprefix(b" ")
 
     def _event(self) -> Event:
-        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        data = b"\n".join(self._data)
         try:
             if not data.isascii():
                 str(data, "utf-8")

@@ -66,7 +66,7 @@ class AsyncRun(BaseRun):
                 if action is PING:
                     self._pinged()
                     action = actions.send(None)
-                elif isinstance(action, str | Chunk):
+                elif isinstance(action, (str, Chunk)):
                     yield action
                     action = actions.send(None)
                 else:
