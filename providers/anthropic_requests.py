@@ -29,6 +29,7 @@ from router import (
 )
 
 from .anthropic_families import family_of
+from .anthropic_schema import closed
 
 Block = dict[str, Any]
 
@@ -168,7 +169,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
         choice = _tool_choice(given.get("tool_choice"), given.get("parallel_tool_calls"))
         body |= {} if choice is None else {"tool_choice": choice}
     if (schema := _schema(given.get("response_format"))) is not None:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": closed(schema)}}
     return body
 
 
@@ -335,7 +336,8 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     beside = {key: value for key, value in tool.items() if key not in ("type", "function")}
     same = {key: function[key] for key in ("name", "description", "strict") if key in function}
     schema = function.get("parameters") or {"type": "object", "properties": {}}
-    return {**same, "input_schema": schema, **beside}
+    bound = closed(schema) if function.get("strict") else schema
+    return {**same, "input_schema": bound, **beside}
 
 
 def _tool_choice(choice: Any, parallel: bool | None) -> dict[str, Any] | None:

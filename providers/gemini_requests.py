@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import mimetypes
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,8 @@ from router import (
     UnsupportedParameter,
     Video,
 )
+
+from .schema_references import DEFINITIONS, WHOLE, recursive, references
 
 Json = dict[str, Any]
 
@@ -324,17 +326,48 @@ def _choice(choice: str | Mapping[str, Any]) -> Json:
 
 
 def _format(wanted: Mapping[str, Any] | None) -> Json:
-    kind = None if wanted is None else wanted.get("type")
     if wanted is None or wanted == TEXT:
         return {}
-    if kind == "json_object":
+    if wanted.get("type") == "json_object":
         return {"responseMimeType": "application/json"}
-    schema = wanted.get("json_schema")
-    if kind == "json_schema" and isinstance(schema, dict) and "schema" in schema:
-        return {"responseMimeType": "application/json", "responseJsonSchema": schema["schema"]}
+    match wanted:
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return {"responseMimeType": "application/json", "responseJsonSchema": _bound(schema)}
     raise UnsupportedParameter(
         "response_format is of the type text, json_object or json_schema, for gemini"
     )
+
+
+def _bound(schema: Json) -> Json:
+    """The schema, in which what leads back to where it stands is not required.
+
+    Only as an optional property does the service take it, by its reference of `responseJsonSchema`.
+    """
+    if not (names := recursive(schema)):
+        return schema
+    made = _optional(schema, names) if WHOLE in names else dict(schema)
+    for place in DEFINITIONS:
+        if place in schema:
+            made[place] = {
+                name: _optional(each, names) if name in names else each
+                for name, each in schema[place].items()
+            }
+    return made
+
+
+def _optional(schema: Any, names: Collection[str]) -> Any:
+    """A schema, in which no property is required that refers to one of these definitions."""
+    if isinstance(schema, list):
+        return [_optional(each, names) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _optional(value, names) for key, value in schema.items()}
+    if isinstance(required := schema.get("required"), list):
+        properties = schema.get("properties", {})
+        made["required"] = [
+            key for key in required if not {*references(properties.get(key))} & {*names}
+        ]
+    return made
 
 
 def _thinking(model: str, effort: str | None) -> Json:

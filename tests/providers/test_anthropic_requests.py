@@ -318,7 +318,7 @@ def test_function_goes_out_as_a_tool_of_the_wire():
         {
             "name": "f",
             "strict": True,
-            "input_schema": {"type": "object", "properties": {}},
+            "input_schema": {"type": "object", "properties": {}, "additionalProperties": False},
             **MARK,
         },
     ]
@@ -649,6 +649,17 @@ def test_schema_of_the_answer_stands_beside_the_effort():
     both = thought(response_format=FORMAT, reasoning_effort="low")
     assert both == ({"type": "adaptive"}, {"effort": "low", **form})
     assert thought("claude-haiku-4-5", response_format=FORMAT, reasoning_effort="low")[1] == form
+
+
+def test_schema_that_the_service_would_refuse_is_fitted_or_lets_another_target_try():
+    """A limit in a schema was a 400, which ends a call."""
+    limited = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": limited}}
+    schema = thought(response_format=form)[1]["format"]["schema"]
+    assert "minimum" not in schema["properties"]["age"]
+    form["json_schema"]["schema"] = {"type": "object"}
+    with pytest.raises(UnsupportedParameter, match="open"):
+        sent(user("a"), response_format=form)
 
 
 def test_answer_in_plain_text_needs_no_form():

@@ -1,8 +1,10 @@
 """What goes out on Gemini's wire: conversations and parameters, as bodies."""
 
 import base64
+import copy
 import json
 
+import pydantic
 import pytest
 from features import emulated
 from hypothesis import given
@@ -22,6 +24,7 @@ from router import (
     Video,
 )
 from router.messages import check_messages
+from router.structured import response_format_of
 
 OLD, NEW = "gemini-2.5-flash", "gemini-3.5-flash"
 TOOLS = [{"type": "function", "function": {"name": "clock"}}]
@@ -343,6 +346,31 @@ def test_block_without_a_place_goes_before_the_text():
 )
 def test_parameter_goes_out_under_the_wires_name(given, wanted):
     assert settings(NEW, given) == ({} if wanted is None else {"generationConfig": wanted})
+
+
+class Leaf(pydantic.BaseModel):
+    name: str
+
+
+class Branch(pydantic.BaseModel):
+    leaf: Leaf
+    branches: list["Branch"] = []
+
+
+class Tree(pydantic.BaseModel):
+    trunk: Branch
+
+
+def test_what_leads_back_to_itself_is_optional():
+    """Of a class every property is required, and the service refuses that of one in itself."""
+    form, _ = response_format_of(Tree)
+    before = copy.deepcopy(form)
+    sent = settings(NEW, {"response_format": form})["generationConfig"]["responseJsonSchema"]
+    assert sent["required"] == ["trunk"]
+    assert sent["$defs"]["Leaf"]["required"] == ["name"]
+    assert sent["$defs"]["Branch"]["required"] == ["leaf"]
+    assert list(sent["$defs"]["Branch"]["properties"]) == ["leaf", "branches"]
+    assert form == before
 
 
 EFFORTS = {
