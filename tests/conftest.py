@@ -1,5 +1,6 @@
 """What every test stands on: loopback alone, no keys from the environment, the shared captures."""
 
+import gc
 import importlib.metadata
 import ipaddress
 import os
@@ -32,6 +33,12 @@ PROMPT = "prompt-canary"
 # The cores are shared: how long an example takes says nothing.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: no search for garbage has to look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
