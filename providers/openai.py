@@ -213,7 +213,9 @@ class OpenAI(ServiceProvider):
         return [listed.model() for listed in page.data]
 
     def _url(self, model: str) -> str:
-        path = self.service.path.replace("{model}", quote(model, safe=""))
+        path = self.service.path
+        if "{model}" in path:
+            path = path.replace("{model}", quote(model, safe=""))
         query = f"?{urlencode(self.service.query)}" if self.service.query else ""
         return f"{self.base_url}{path}{query}"
 
@@ -224,10 +226,11 @@ class OpenAI(ServiceProvider):
             UnsupportedParameter: The service has no way to do what a value asks for.
         """
         row = self.service
+        unsent = ("self", "stream", *row.only)
         body = {
             name: value
             for name, value in arguments.items()
-            if value is not None and name not in ("self", "stream", *row.only)
+            if value is not None and name not in unsent
         }
         body["messages"] = [
             sent_message(message, row.reasoning, row.takes_back) for message in body["messages"]

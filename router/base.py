@@ -293,7 +293,7 @@ class BaseRouter:
         if not isinstance(stream, bool):
             raise BadRequest(f"stream is True or False, not {type(stream).__name__}")
         for name, extra in {"extra_body": extra_body, "extra_headers": extra_headers}.items():
-            if not isinstance(extra, Mapping | None):
+            if extra is not None and not isinstance(extra, Mapping):
                 raise BadRequest(f"{name} is a mapping, not {type(extra).__name__}")
         check_added(extra_headers or {})
         route = self._routes.get(model) if isinstance(model, str) else None

@@ -55,8 +55,9 @@ class Demand(Struct, frozen=True, kw_only=True):
         size = 0
         inputs: set[InputKind] = set()
         for message in messages:
-            texts = [message.text, *(call.arguments for call in message.tool_calls)]
-            size += sum(len(text.encode("utf-8", "replace")) for text in texts)
+            size += _bytes(message.text)
+            for call in message.tool_calls:
+                size += _bytes(call.arguments)
             if not isinstance(message.content, str):
                 inputs.update(_KINDS[type(p)] for p in message.content if type(p) in _KINDS)
         return cls(
@@ -105,3 +106,7 @@ class Demand(Struct, frozen=True, kw_only=True):
         if most is None or most > limit:
             return f"it may cost up to {most:.6f} US dollars"
         return None
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

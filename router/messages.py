@@ -55,9 +55,7 @@ class Message(Struct, frozen=True, kw_only=True):
         """The message as a dict of the OpenAI API, made anew at each call."""
         result: dict[str, Any] = {"role": self.role}
         if isinstance(self.content, str):
-            said = self.tool_calls or any(self.extra.get(name) for name in _SAID)
-            unsaid = not self.content and said
-            result["content"] = None if unsaid else self.content
+            result["content"] = None if self._says_otherwise else self.content
         else:
             result["content"] = [part_to_dict(part) for part in self.content]
         if self.name is not None:
@@ -72,7 +70,14 @@ class Message(Struct, frozen=True, kw_only=True):
             ]
         if self.origin is not None:
             result["origin"] = self.origin
-        return {**result, **copied(self.extra)}
+        return {**result, **copied(self.extra)} if self.extra else result
+
+    @property
+    def _says_otherwise(self) -> bool:
+        """Whether the content is empty, and something stands in its place."""
+        if self.content:
+            return False
+        return bool(self.tool_calls) or any(self.extra.get(name) for name in _SAID)
 
 
 def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
@@ -84,7 +89,7 @@ def check_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mes
     Raises:
         BadRequest: There is none, or one is not what it should be; says which and why.
     """
-    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise BadRequest(
             f"messages is a list of messages, not {type(messages).__name__}: "
             '[{"role": "user", "content": "..."}]'

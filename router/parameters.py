@@ -406,6 +406,8 @@ class Binding(Struct, frozen=True, kw_only=True):
         for name in gone:
             if not drop or kinds.get(name) is not Kind.TUNING:
                 return Binding.refused("parameter", f"takes no {name} {unfit[name]}")
+        if not gone:
+            return self
         kept = {name: value for name, value in self.arguments.items() if name not in gone}
         return msgspec.structs.replace(self, arguments=kept, dropped=(*self.dropped, *gone))
 

@@ -153,7 +153,7 @@ def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -
         ConfigError: A field of a target is of a wrong type.
         ModelNotFound: A name means nothing, or several things.
     """
-    given = [model] if isinstance(model, str | Target) else model
+    given = [model] if isinstance(model, (str, Target)) else model
     if not isinstance(given, Sequence) or not given:
         raise BadRequest(
             "model is a name, a Target, or a list of these that is not empty, not "
@@ -161,7 +161,7 @@ def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -
         )
     targets: list[Target] = []
     for each in given:
-        if not isinstance(each, str | Target):
+        if not isinstance(each, (str, Target)):
             raise BadRequest(f"model holds a {type(each).__name__}, which is no name and no Target")
         if isinstance(each, Target):
             check_fields(each)

@@ -63,7 +63,7 @@ class Secret:
             no header may carry. The message does not hold the value.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_shown", "_value")
 
     def __init__(self, value: str, source: str = "the key") -> None:
         if not isinstance(value, str):
@@ -74,6 +74,7 @@ class Secret:
         if not value.isascii() or not value.isprintable():
             raise ConfigError(f"{source} holds characters that no HTTP header may carry")
         self._value = value
+        self._shown = f"secret#{hashlib.sha256(value.encode()).hexdigest()[:6]}"
 
     def reveal(self) -> str:
         """The key itself, for the transport alone."""
@@ -94,7 +95,7 @@ class Secret:
         return re.sub(beginnings, repr(self), text)
 
     def __repr__(self) -> str:
-        return f"secret#{hashlib.sha256(self._value.encode()).hexdigest()[:6]}"
+        return self._shown
 
     __str__ = __repr__
 

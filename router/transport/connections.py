@@ -67,7 +67,7 @@ class _Connection:
 
     def _take(self, exchange: Exchange | None) -> None:
         used = getattr(self.sock, "socket", self.sock)  # that of a proxy, under TLS in TLS
-        if exchange is not None and isinstance(used, Socket | TLSSocket):
+        if exchange is not None and isinstance(used, (Socket, TLSSocket)):
             exchange.hold(used)
 
     sock: Any
