@@ -249,14 +249,27 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     fresh, read, written = (
         _count(usage, f"{kind}input_tokens") for kind in ("", "cache_read_", "cache_creation_")
     )
-    details = usage.get("output_tokens_details")
+    kept, tools, details = (
+        _fields(usage, name)
+        for name in ("cache_creation", "server_tool_use", "output_tokens_details")
+    )
+    tier, place = usage.get("service_tier"), usage.get("inference_geo")
     return Usage(
         input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
         output_tokens=_count(usage, "output_tokens"),
         cached_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else None,
+        reasoning_tokens=_count(details, "thinking_tokens"),
+        priced_otherwise=bool(kept.get("ephemeral_1h_input_tokens"))
+        or any(tools.values())
+        or tier not in (None, "standard")
+        or place not in (None, "global", "not_available"),
     )
+
+
+def _fields(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = usage.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int | None:

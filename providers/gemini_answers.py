@@ -119,13 +119,15 @@ class UsageMetadata(Struct, rename="camel"):
     candidates_tokens_details: list[Modality] | None = None
 
     def usage(self) -> Usage:
-        details = [*(self.prompt_tokens_details or ()), *(self.candidates_tokens_details or ())]
+        made = self.candidates_tokens_details or ()
+        details = [*(self.prompt_tokens_details or ()), *made]
         return Usage(
             input_tokens=_sum(self.prompt_token_count, self.tool_use_prompt_token_count),
             output_tokens=_sum(self.candidates_token_count, self.thoughts_token_count),
             cached_tokens=self.cached_content_token_count,
             reasoning_tokens=self.thoughts_token_count,
             audio_tokens=_sum(*(each.token_count for each in details if each.modality == "AUDIO")),
+            priced_otherwise=any(each.token_count for each in made if each.modality != "TEXT"),
         )
 
 
@@ -164,6 +166,7 @@ class Reader:
         self._id: str | None = None
         self._began = False
         self._identified = False
+        self._searched = False
         self._calls = 0
 
     @property
@@ -241,7 +244,11 @@ class Reader:
             pieces.append(Chunk(id=reply.response_id or None, model=reply.model_version or None))
         for candidate in reply.candidates or ():
             pieces += self._choice(candidate.index or 0).pieces(candidate)
+            found = candidate.grounding_metadata
+            self._searched = self._searched or bool(found and found.grounding_chunks)
         if reply.usage_metadata is not None and (usage := reply.usage_metadata.usage()) != Usage():
+            if self._searched:
+                usage = msgspec.structs.replace(usage, priced_otherwise=True)
             pieces.append(Chunk(usage=usage))
         return pieces
 

@@ -160,6 +160,13 @@ class ReplyChoice(Struct):
         return reason, native if native and isinstance(native, str) else reason
 
 
+_OTHER_TIERS = ("flex", "priority")
+"""Service tiers with prices of their own."""
+
+_SEARCHES = ("num_sources_used", "num_search_queries")
+"""What xAI and Perplexity count, and charge for, beside the tokens."""
+
+
 class Reply(Struct):
     """A completion, a chunk of one, or an error: whatever a 200 may bring."""
 
@@ -171,6 +178,7 @@ class Reply(Struct):
     x_groq: Any = None
     citations: Any = None
     search_results: Any = None
+    service_tier: Any = None
 
     def read_citations(self) -> list[Citation]:
         """The sources of the whole answer: with titles where the service tells those."""
@@ -186,7 +194,12 @@ class Reply(Struct):
             usage = self.x_groq.get("usage")
         if usage is None and self.choices:
             usage = self.choices[0].usage
-        return read_usage(usage) if usage and isinstance(usage, dict) else None
+        if not usage or not isinstance(usage, dict):
+            return None
+        read = read_usage(usage)
+        if self.service_tier in _OTHER_TIERS:
+            read = msgspec.structs.replace(read, priced_otherwise=True)
+        return read
 
     @property
     def failure(self) -> Any:
@@ -241,7 +254,6 @@ class KnownChunk(Reply, forbid_unknown_fields=True):
     object: Any = None
     created: Any = None
     system_fingerprint: Any = None
-    service_tier: Any = None
     provider: Any = None  # OpenRouter's
     obfuscation: Any = None  # OpenAI's: it has the length of nothing
     p: Any = None  # Mistral's: the same
@@ -394,6 +406,7 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         cache_write_tokens=cache_write_tokens,
         reasoning_tokens=beside if reasoning_tokens is None else reasoning_tokens,
         audio_tokens=None if heard is spoken is None else (heard or 0) + (spoken or 0),
+        priced_otherwise=bool(spoken or _count(usage, *_SEARCHES)),
     )
 
 

@@ -23,7 +23,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     """What an attempt consumed, in tokens; `None` where the provider did not say.
 
     `input_tokens` includes the cached ones and `output_tokens` the reasoning ones, whatever the
-    wire's own habit is.
+    wire's own habit is. `priced_otherwise` says that something was used whose price is not that of
+    its tokens here (a search, speech, a cache that is kept for longer, another service tier), so
+    that what it cost is unknown.
     """
 
     input_tokens: int | None = None
@@ -32,6 +34,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
+    priced_otherwise: bool = False
 
     @property
     def total_tokens(self) -> int | None:
@@ -249,9 +252,11 @@ class Prices(Struct, frozen=True, kw_only=True):
         """What a usage costs in US dollars, or `None` when that cannot be told."""
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
-        prices = self.at(usage.input_tokens)
-        if usage.audio_tokens and prices.input_audio is None:
+        if usage.priced_otherwise:
             return None
+        prices = self.at(usage.input_tokens)
+        if usage.audio_tokens and (prices.input_audio is None or usage.cached_tokens):
+            return None  # of what was cached, nobody says whether it was audio
         cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
         audio = usage.audio_tokens or 0
         plain = max(0, usage.input_tokens - cached - written - audio)

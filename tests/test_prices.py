@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from calling import USER, Caller
 
@@ -35,11 +36,20 @@ PRICES = Prices(input=2.0, output=10.0, cached=0.5, cache_write=2.5)
         (Usage(input_tokens=1_000_000, output_tokens=0, cache_write_tokens=400_000), 2.2),
         (Usage(input_tokens=1_000, output_tokens=None), None),
         (Usage(input_tokens=1_000, output_tokens=10, audio_tokens=5), None),
+        (Usage(input_tokens=1_000, output_tokens=10, priced_otherwise=True), None),
         (None, None),
     ],
 )
 def test_each_kind_of_token_has_its_price(usage: Usage | None, cost: float | None) -> None:
     assert PRICES.cost(usage) == (None if cost is None else pytest.approx(cost))
+
+
+def test_audio_is_priced_where_none_of_it_can_have_been_cached() -> None:
+    """Audio that may have been cached was charged once as either."""
+    prices = Prices(input=1.0, output=10.0, cached=0.1, input_audio=5.0)
+    heard = Usage(input_tokens=1_000_000, output_tokens=0, audio_tokens=400_000)
+    assert prices.cost(heard) == pytest.approx(2.6)
+    assert prices.cost(msgspec.structs.replace(heard, cached_tokens=10)) is None
 
 
 def test_a_cache_without_a_price_costs_as_input() -> None:

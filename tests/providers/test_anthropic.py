@@ -54,7 +54,7 @@ VALUES = {
     "tools": [{"type": "function", "function": {"name": "clock"}}],
     "tool_choice": "auto",
     "parallel_tool_calls": False,
-    "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}},
+    "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string"}}},
     "reasoning_effort": "low",
     "thinking": {"type": "adaptive"},
     "user": "u-1",

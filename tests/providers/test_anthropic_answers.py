@@ -318,6 +318,31 @@ def test_usage_counts_cached_tokens_into_the_input(usage, expected):
     assert play(whole(text("Hi"), usage=usage), stream=False).completion.usage == expected
 
 
+@pytest.mark.parametrize(
+    ("usage", "otherwise"),
+    [
+        ({"service_tier": "standard", "inference_geo": "not_available"}, False),
+        ({"server_tool_use": {"web_search_requests": 0}}, False),
+        (
+            {"cache_creation": {"ephemeral_5m_input_tokens": 9, "ephemeral_1h_input_tokens": 0}},
+            False,
+        ),
+        (
+            {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 9}},
+            True,
+        ),
+        ({"server_tool_use": {"web_search_requests": 1}}, True),
+        ({"service_tier": "priority"}, True),
+        ({"inference_geo": "us"}, True),
+        ({"cache_creation": None, "server_tool_use": None, "service_tier": None}, False),
+    ],
+)
+def test_usage_says_what_is_not_priced_by_its_tokens(usage, otherwise):
+    """An hour in the cache was charged as five minutes, and a search not at all."""
+    used = play(whole(text("Hi"), usage={**USAGE, **usage}), stream=False).completion.usage
+    assert used.priced_otherwise is otherwise
+
+
 def test_usage_of_a_stream_is_that_of_its_last_event():
     told = events(text("Hi"), usage={**USAGE, "cache_read_input_tokens": 4})
     told[-2]["usage"] = {"input_tokens": 50, "cache_read_input_tokens": None, "output_tokens": 7}

@@ -177,7 +177,8 @@ def test_sources_that_come_with_the_finish_are_told_before_it():
     body = events(HELLO, reply(text(" there"), finish="STOP", **found), {"usageMetadata": USAGE})
     (citation,) = played(body).completion.choices[0].citations
     assert citation.url == "http://sea.test"
-    assert played(body).completion.usage == Usage(input_tokens=12, output_tokens=6)
+    used = Usage(input_tokens=12, output_tokens=6, priced_otherwise=True)
+    assert played(body).completion.usage == used
 
 
 def test_text_comes_as_str_as_soon_as_it_is_there():
@@ -465,6 +466,10 @@ def test_raw_holds_what_has_no_name():
             Usage(input_tokens=112, output_tokens=6),
         ),
         (
+            {**USAGE, "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 6}]},
+            Usage(input_tokens=12, output_tokens=6),
+        ),
+        (
             {"promptTokenCount": 9, "thoughtsTokenCount": 5},
             Usage(input_tokens=9, output_tokens=5, reasoning_tokens=5),
         ),
@@ -478,13 +483,21 @@ def test_raw_holds_what_has_no_name():
                 ],
                 "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 2}],
             },
-            Usage(input_tokens=12, output_tokens=6, audio_tokens=9),
+            Usage(input_tokens=12, output_tokens=6, audio_tokens=9, priced_otherwise=True),
         ),
         ({"trafficType": "ON_DEMAND"}, None),
     ],
 )
 def test_usage_counts_thoughts_and_searches_into_the_whole(told, wanted):
     assert whole(reply(text("Hi"), finish="STOP", usage=told)).usage == wanted
+
+
+@pytest.mark.parametrize(("found", "otherwise"), [([], False), ([{"web": {"uri": "a"}}], True)])
+def test_search_is_not_priced_by_its_tokens(found, otherwise):
+    """It was charged as if it were free."""
+    grounded = reply(text("Hi"), finish="STOP", usage=USAGE)
+    grounded["candidates"][0]["groundingMetadata"] = {"groundingChunks": found}
+    assert whole(grounded).usage.priced_otherwise is otherwise
 
 
 # -- sources

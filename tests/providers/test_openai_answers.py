@@ -598,6 +598,7 @@ USAGES = {
             cache_write_tokens=5,
             reasoning_tokens=2,
             audio_tokens=3,
+            priced_otherwise=True,
         ),
     ),
     "reasoning beside the completion": (
@@ -642,6 +643,25 @@ USAGES = {
 @pytest.mark.parametrize(("wire", "usage"), USAGES.values(), ids=USAGES.keys())
 def test_usage_counts_what_is_cached_and_what_is_reasoning(wire, usage):
     assert Played(PROVIDER, sse(HELLO, STOP, chunk(usage=wire))).completion.usage == usage
+
+
+@pytest.mark.parametrize(
+    ("usage", "beside", "otherwise"),
+    [
+        ({}, {}, False),
+        ({}, {"service_tier": "default"}, False),
+        ({}, {"service_tier": "flex"}, True),
+        ({"num_sources_used": 0}, {}, False),
+        ({"num_sources_used": 3}, {}, True),
+        ({"prompt_tokens_details": {"audio_tokens": 3}}, {}, False),
+        ({"completion_tokens_details": {"audio_tokens": 3}}, {}, True),
+    ],
+)
+def test_usage_says_what_is_not_priced_by_its_tokens(usage, beside, otherwise):
+    """Speech was charged as what is heard, a search not at all: what it cost was a guess."""
+    told = chunk(usage={**USAGE, **usage}, **beside)
+    completion = Played(PROVIDER, sse(HELLO, STOP, told)).completion
+    assert completion.usage.priced_otherwise is otherwise
 
 
 def test_usage_that_is_missing_is_unknown():

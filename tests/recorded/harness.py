@@ -37,6 +37,7 @@ what `Wire` below lists:
   are those of `fnmatch`. A pattern that matches nothing fails the test like a difference that
   nothing matches.
 - `meaning` speaks of the first choice. Fields of a `Meaning` that the wire cannot have stay empty.
+  Of the usage it has the counts alone.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from urllib.parse import urlsplit
 
 from calling import Caller, Kind, Result
 from emulators.loopback import LoopbackServer, Reply, Request
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from router import Clock, Completion, Provider, RouterError, Target, Usage
 
@@ -172,7 +173,7 @@ class Meaning(Struct, frozen=True, kw_only=True):
             refusal=choice.refusal,
             tool_calls=tuple((call.name, value_of(call.arguments)) for call in choice.tool_calls),
             finish_reason=choice.finish_reason,
-            usage=completion.usage,
+            usage=completion.usage and structs.replace(completion.usage, priced_otherwise=False),
             seals=tuple(seal for seal in seals if seal),
             citations=tuple(source or "" for source in sources),
         )
