@@ -100,7 +100,7 @@ def test_every_parameter_of_the_signature_is_sent():
         "tools": [{"name": "clock", "input_schema": {"type": "object", "properties": {}}}],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
         "output_config": {
-            "format": {"type": "json_schema", "schema": {"type": "object"}},
+            "format": {"type": "json_schema", "schema": {"type": "string"}},
             "effort": "low",
         },
         "thinking": {"type": "adaptive"},
