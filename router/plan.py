@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from router.arguments import check_fields
 from router.catalog import Catalog
@@ -112,10 +112,10 @@ class Planner:
         self, each: _Reached, call: Call, binding: Binding, demand: Demand
     ) -> tuple[str, str] | None:
         """Why a target is passed over, in a word and in a sentence; constraints come first."""
-        name = str(each.target)
         provider = each.target.provider
-        tags = (*each.target.tags, *self._tags.get(name, ()), *self._tags.get(provider, ()))
-        if (forbidden := call.policy.forbids(provider, name, tags)) is not None:
+        names = [provider, str(each.target), *(f"{provider}/{a}" for a in each.model.aliases)]
+        tags = (*each.target.tags, *(tag for name in names for tag in self._tags.get(name, ())))
+        if (forbidden := call.policy.forbids(names, tags)) is not None:
             return "constraint", forbidden
         if binding.refusal is not None:
             return binding.reason or "parameter", binding.refusal
@@ -165,7 +165,7 @@ def targets_of(model: str | Target | Sequence[str | Target], catalog: Catalog) -
             raise BadRequest(f"model holds a {type(each).__name__}, which is no name and no Target")
         if isinstance(each, Target):
             check_fields(each)
-        target = each if isinstance(each, Target) else _resolve(each, catalog)
+        target = _by_id(each, catalog) if isinstance(each, Target) else _resolve(each, catalog)
         if target not in targets:
             targets.append(target)
     return targets
@@ -180,6 +180,15 @@ def _resolve(name: str, catalog: Catalog) -> Target:
         if not slash:
             raise
         return Target(head, tail)
+
+
+def _by_id(target: Target, catalog: Catalog) -> Target:
+    """By the model's id, whatever alias it was given: constraints and health go by that."""
+    try:
+        model = catalog.find(catalog.provider(target.provider), target.model)
+    except PluginError:  # likewise
+        return target
+    return target if model.id == target.model else structs.replace(target, model=model.id)
 
 
 def _with_defaults(reached: _Reached, given: Mapping[str, Any]) -> Mapping[str, Any]:

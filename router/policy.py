@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -139,12 +139,17 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             require=tuple(dict.fromkeys((*self.require, *changes.require))),
         )
 
-    def forbids(self, provider: str, target: str, tags: tuple[str, ...]) -> str | None:
-        """Why a prompt must not go to a target, or `None` when it may."""
-        names = {provider, target}
-        if self.only is not None and not names & set(self.only):
+    def forbids(self, names: Iterable[str], tags: tuple[str, ...]) -> str | None:
+        """Why a prompt must not go to a target, or `None` when it may.
+
+        Args:
+            names: All that mean it: its provider's, its own, those by its model's aliases.
+            tags: What it carries.
+        """
+        named = set(names)
+        if self.only is not None and not named & set(self.only):
             return f"not among only={', '.join(self.only) or 'nothing'}"
-        if found := names & set(self.never):
+        if found := named & set(self.never):
             return f"never={', '.join(sorted(found))}"
         if missing := [tag for tag in self.require if tag not in tags]:
             return f"lacks the tag {', '.join(missing)}"

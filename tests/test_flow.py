@@ -246,6 +246,29 @@ def test_constraints_of_router_route_and_call_add_up(call: Caller) -> None:
     assert not providers[3].calls
 
 
+@pytest.mark.parametrize("name", ["one/model", "one/nick", Target("one", "nick"), "nick"])
+@pytest.mark.parametrize(
+    ("policy", "allowed"),
+    [
+        ({"never": ["one/model"]}, False),
+        ({"never": ["one/nick"]}, False),
+        ({"only": ["one/model"]}, True),
+        ({"only": ["one/nick"]}, True),
+        ({"require": ["eu"]}, True),
+    ],
+)
+def test_a_constraint_means_a_model_by_all_of_its_names(
+    call: Caller, name: str | Target, policy: dict[str, Any], allowed: bool
+) -> None:
+    """A Target by an alias was asked although its model was forbidden; so was the model, where its
+    alias was."""
+    one = ScriptedProvider("one", models=[Model(id="model", aliases=("nick",))])
+    result = call([one], name, policy=policy, router={"tags": {"one/nick": ["eu"]}})
+    assert bool(one.calls) is allowed
+    assert isinstance(result.error, BadRequest) is not allowed
+    assert result.outcomes == [("one/model", "succeeded")] * allowed
+
+
 @pytest.mark.parametrize("policy", [{"never": ("sceond",)}, {"only": ("first", "b/model")}])
 def test_a_constraint_that_means_nothing_is_a_wrong_setting(
     call: Caller, policy: dict[str, Any]
