@@ -34,7 +34,9 @@ def encode(request: HttpRequest) -> tuple[bytes | None, str | None]:
 def wire_headers(request: HttpRequest, content_type: str | None) -> dict[str, str]:
     """The headers with their secrets revealed; the caller must not keep them.
 
-    Compression is refused for streams, where a decompressor may hold pieces back.
+    A name comes once, however it is spelt: the last one counts. The body's length is left to the
+    transport, which counts it. Compression is refused for streams, where a decompressor may hold
+    pieces back.
     """
     headers = {
         "User-Agent": USER_AGENT,
@@ -43,8 +45,12 @@ def wire_headers(request: HttpRequest, content_type: str | None) -> dict[str, st
     }
     if content_type is not None:
         headers["Content-Type"] = content_type
-    names = {name.lower(): name for name in headers}
+    spelt = {name.lower(): name for name in headers}
     for name, value in request.headers.items():
-        headers.pop(names.get(name.lower(), ""), None)
+        key = name.lower()
+        if key == "content-length":
+            continue
+        headers.pop(spelt.get(key, ""), None)
+        spelt[key] = name
         headers[name] = header_value(value)
     return headers

@@ -46,6 +46,13 @@ def test_headers_of_a_request_replace_ours_whatever_their_case() -> None:
     }
 
 
+def test_a_header_goes_out_once_however_it_is_spelt_and_a_length_is_the_transports_own() -> None:
+    headers = {"authorization": "mine", "AUTHORIZATION": "theirs", "content-length": "7"}
+    sent = wire_headers(HttpRequest("POST", "http://host/", headers, content=b"body"), None)
+    assert [value for name, value in sent.items() if name.lower() == "authorization"] == ["theirs"]
+    assert "content-length" not in sent
+
+
 def test_a_stream_is_not_compressed() -> None:
     assert wire_headers(HttpRequest("GET", "http://host/", stream=True), "text/csv") == {
         "User-Agent": USER_AGENT,
