@@ -52,6 +52,8 @@ def translate(error: BaseException) -> RouterError:
         return found
     if "requests" in sys.modules and (found := _requests_error(error)) is not None:
         return found
+    if "http.client" in sys.modules and (found := _urllib_error(error)) is not None:
+        return found
     kind = type(error)
     if kind.__module__.partition(".")[0] in _NETWORK_LIBRARIES:
         return TransportError(f"{kind.__module__}.{kind.__qualname__}", possibly_billed=True)
@@ -68,6 +70,8 @@ def _os_error(error: OSError) -> RouterError | None:
     match error:
         case socket.gaierror():
             return ConnectFailed("the host's name cannot be resolved", code="dns")
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return ConnectionLost("the connection was cut")
         case ssl.SSLError():
             return TLSFailed(f"the TLS handshake failed: {tls_reason(error)}")
         case ConnectionRefusedError():
@@ -76,11 +80,17 @@ def _os_error(error: OSError) -> RouterError | None:
             return ConnectionLost("the connection was cut")
         case TimeoutError():
             return Timeout("the operation timed out", phase="total")
+        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+            return ConnectFailed("no connection could be made")
     return None
 
 
 def local_failure(causes: list[BaseException]) -> RouterError | None:
     """The error of what our own machine is out of, if one of the causes says so."""
+    import socket
+
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        causes = [*causes, *_lacking()]
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno in LOCAL_ERRNOS:
             return ConnectFailed(
@@ -89,13 +99,25 @@ def local_failure(causes: list[BaseException]) -> RouterError | None:
     return None
 
 
+def _lacking() -> list[OSError]:
+    """Why no socket can be made, if so: a name that is looked up without one is not found."""
+    import socket
+
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return [error]
+    return []
+
+
 def tls_reason(error: ssl.SSLError) -> str:
     """What is wrong with the certificate or the handshake, without the host's name."""
     import ssl
 
+    # One that a library made by hand has neither attribute.
     if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message or "the certificate cannot be verified"
-    return (error.reason or type(error).__name__).lower().replace("_", " ")
+        return getattr(error, "verify_message", "") or "the certificate cannot be verified"
+    return (getattr(error, "reason", None) or type(error).__name__).lower().replace("_", " ")
 
 
 def _requests_error(error: BaseException) -> RouterError | None:
@@ -126,6 +148,25 @@ def _requests_error(error: BaseException) -> RouterError | None:
             return ConfigError("a header holds characters that no header may carry")
         case known.RequestException():
             return TransportError(type(error).__name__, possibly_billed=True)
+    return None
+
+
+def _urllib_error(error: BaseException) -> RouterError | None:
+    """For blocking providers, which may use the standard library's client."""
+    from http.client import HTTPException, IncompleteRead
+    from urllib.error import ContentTooShortError, HTTPError, URLError
+
+    match error:
+        case HTTPError():
+            return error_for_status(error.code, f"the server answered {error.code}")
+        case ContentTooShortError() | IncompleteRead():
+            return ConnectionLost("the connection was cut in the middle of the answer")
+        case URLError() if isinstance(error.reason, OSError):
+            return translate(error.reason)
+        case URLError():  # it says why in words
+            return ConfigError("the URL is not one that can be asked")
+        case HTTPException():
+            return ProtocolError(f"the answer is no HTTP ({type(error).__name__})")
     return None
 
 
