@@ -140,6 +140,7 @@ github = Row(
     base_url="https://models.github.ai/inference",
     url_variable="GITHUB_MODELS_BASE_URL",
     key_variables=("GITHUB_MODELS_TOKEN", "GITHUB_TOKEN"),
+    models_at="../catalog/models",
     without=(
         *("logit_bias", *_LOGPROBS, "user", "reasoning_effort"),
         *_OPEN_SAMPLERS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
 from msgspec import Struct, field
@@ -67,6 +67,7 @@ class Row(Service, frozen=True, kw_only=True):
         hides_failures: Whether it answers failures of its own with a 400 in plain text.
         path: What stands behind the base URL; `{model}` is the model's name.
         query: What stands behind the path.
+        models_at: Where its list of models is, from its address on.
         reasoning: Where it wants the reasoning of earlier turns; `None` where it does not.
         takes_back: What of an answer it takes in a later turn, beside text, calls and reasoning.
         cache_markers: Whether it takes `cache_control` in messages, parts and tools.
@@ -82,6 +83,7 @@ class Row(Service, frozen=True, kw_only=True):
     hides_failures: bool = False
     path: str = "/chat/completions"
     query: Mapping[str, str] = field(default_factory=dict)
+    models_at: str = "models"
     reasoning: ReasoningPlace | None = None
     takes_back: tuple[str, ...] = ()
     cache_markers: bool = False
@@ -131,7 +133,7 @@ class Listed(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """The list of models."""
+    """The list of models; some services have it bare."""
 
     data: tuple[Listed, ...]
 
@@ -209,8 +211,9 @@ class OpenAI(ServiceProvider):
         Raises:
             RouterError: As from `create_completion`.
         """
-        page: Page = yield from self._page(f"{self.base_url}/models", Page)
-        return [listed.model() for listed in page.data]
+        url = urljoin(f"{self.base_url}/", self.service.models_at)
+        page: Page | list[Listed] = yield from self._page(url, Page | list[Listed])
+        return [listed.model() for listed in (page.data if isinstance(page, Page) else page)]
 
     def _url(self, model: str) -> str:
         path = self.service.path

@@ -196,7 +196,7 @@ class ServiceProvider(WireProvider):
         except AuthError as error:
             raise self._in_own_words(error) from None
 
-    def _page(self, url: str, page: type) -> Generator[HttpRequest, HttpResponse, Any]:
+    def _page(self, url: str, page: Any) -> Generator[HttpRequest, HttpResponse, Any]:
         """What a page of the service's list of models says.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.compatible import groq, openrouter
+from providers.compatible import github, groq, openrouter, together
 from providers.gemini import Gemini
 from providers.openai import openai
 from router import AuthError, HttpResponse, Model, ProtocolError, RouterError, Secret
@@ -45,6 +45,18 @@ def asked(provider: Any, status: int, body: bytes) -> tuple[Any, list[Model]]:
             {"data": [{"id": "one", "context_window": 8}]},
             [Model(id="one", context_window=8)],
         ),
+        (  # Together's list is bare, and so is GitHub's, which is elsewhere
+            together,
+            "https://api.together.ai/v1/models",
+            [{"id": "a/one", "context_length": 7}],
+            [Model(id="a/one", context_window=7)],
+        ),
+        (
+            github,
+            "https://models.github.ai/catalog/models",
+            [{"id": "openai/one", "publisher": "OpenAI"}],
+            [Model(id="openai/one")],
+        ),
         (
             Gemini,
             "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000",
@@ -62,10 +74,10 @@ def asked(provider: Any, status: int, body: bytes) -> tuple[Any, list[Model]]:
             [Model(id="one", context_window=9, output_limit=3)],
         ),
     ],
-    ids=["openai", "openrouter", "groq", "gemini"],
+    ids=["openai", "openrouter", "groq", "together", "github", "gemini"],
 )
 def test_list_is_read_in_the_services_own_form(
-    make: Any, url: str, answer: dict[str, Any], models: list[Model]
+    make: Any, url: str, answer: Any, models: list[Model]
 ) -> None:
     provider = make(key=KEY)
     request, found = asked(provider, 200, json.dumps(answer).encode())
