@@ -68,6 +68,9 @@ class Prepared(Unshown, frozen=True, kw_only=True):
         """The completion, parsed where the caller gave a class for it."""
         if self.answer_type is None:
             return completion
+        if not completion.text:
+            told = f"the answer has no text: its finish reason is {completion.finish_reason}"
+            return msgspec.structs.replace(completion, parse_error=told)
         try:
             parsed = parse(completion.text, self.answer_type)
         except Exception as error:  # noqa: BLE001  # the class is the caller's, and the answer paid for

@@ -12,7 +12,7 @@ import pydantic
 import pytest
 from calling import USER
 
-from router import BadRequest, Router, provider
+from router import BadRequest, Chunk, Router, provider
 from router.structured import parse, response_format_of
 
 
@@ -240,6 +240,22 @@ def test_an_answer_of_another_form_is_returned_with_the_reason() -> None:
     assert answer.parsed is None
     assert answer.text == "no JSON"
     assert answer.parse_error
+
+
+def test_an_answer_without_text_says_how_it_ended() -> None:
+    """A refusal or a tool call was told to be invalid JSON."""
+
+    @provider("refusing", models=["model"])
+    def refusing(
+        model: str, messages: list[Any], stream: bool, *, response_format: Any = None
+    ) -> Any:
+        yield Chunk(refusal="No.")
+        yield Chunk(finish_reason="refusal")
+
+    with Router([refusing], allow=[]) as router:
+        completion = router.create_completion("refusing/model", USER, response_format=AModel)
+    assert completion.parsed is None
+    assert completion.parse_error == "the answer has no text: its finish reason is refusal"
 
 
 def test_an_answer_is_not_lost_to_a_validator_that_breaks() -> None:
