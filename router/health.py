@@ -194,6 +194,8 @@ class Health:
 
         Of several reasons, a commanded one, then the longest.
         """
+        if not self._breakers:
+            return None
         with self._lock:
             found = [
                 cooling
@@ -219,6 +221,8 @@ class Health:
         Returns:
             Whether it may be sent: meanwhile the target may cool, or have its one probe.
         """
+        if not self._breakers:
+            return True
         with self._lock:
             breakers = self._of(subject)
             found = [cooling for each in breakers if (cooling := each.cooling(now)) is not None]

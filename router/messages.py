@@ -114,6 +114,8 @@ _NAMED = frozenset(
     }
 )
 
+_FEWEST = {"role", "content"}
+
 _SAID = ("refusal", "audio")
 """What an assistant may have said in place of a content."""
 
@@ -130,9 +132,12 @@ def _check_message(given: object, before: Sequence[Message]) -> Message:
     role = message.get("role")
     if role not in ROLES:
         raise BadRequest(f"{where}: the role is one of {', '.join(ROLES)}, not {shown(role)}")
+    content = _check_content(message, where)
+    if message.keys() == _FEWEST:  # as most have
+        return Message(role=role, content=content)
     return Message(
         role=role,
-        content=_check_content(message, where),
+        content=content,
         name=_optional_str(message, "name", where),
         tool_calls=_check_tool_calls(message, where),
         tool_call_id=_optional_str(message, "tool_call_id", where),
