@@ -253,7 +253,11 @@ class OpenAI(ServiceProvider):
     def _answer(self, response: HttpResponse) -> Exchange:
         row = self.service
         reader = Reader(
-            self.new_id, lenient_done=row.lenient_done, place=row.reasoning, codes=row.codes
+            self.new_id,
+            lenient_done=row.lenient_done,
+            place=row.reasoning,
+            takes_back=row.takes_back,
+            codes=row.codes,
         )
         try:
             yield from read_answer(response, reader)

@@ -15,7 +15,7 @@ What services make of them:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -26,6 +26,7 @@ from router import (
     Event,
     Overloaded,
     ProtocolError,
+    Reasoning,
     RouterError,
     ToolCall,
     ToolCallDelta,
@@ -34,6 +35,7 @@ from router import (
 )
 
 from .openai_errors import NO_CODES, Codes, Problem
+from .openai_messages import IN_MESSAGE
 from .openai_reasoning import Reasoner, ReasoningPlace, detail_text
 from .openai_replies import (
     Call,
@@ -91,6 +93,14 @@ class Speaker:
     def __init__(self, place: ReasoningPlace | None, new_id: Callable[[], str]) -> None:
         self.reasoning = Reasoner(place)
         self.calls = ToolCalls(new_id)
+        self.media: dict[str, Any] = {}
+
+    def show(self, message: Message) -> None:
+        """Note pictures, and the id of what was spoken, under their names in a message."""
+        if isinstance(message.images, list):
+            self.media["images"] = [*self.media.get("images", ()), *message.images]
+        if isinstance(message.audio, dict) and (id_ := word(message.audio.get("id"))):
+            self.media["audio"] = {"id": id_}
 
 
 class Reader:
@@ -103,6 +113,7 @@ class Reader:
         new_id: Makes ids for the tool calls that have none.
         lenient_done: Whether `[DONE]` after a usage ends an answer that has no finish reason.
         place: Where the service wants its reasoning back; `None` where it does not.
+        takes_back: What else of a message it takes back.
         codes: What error codes mean that are the service's alone.
 
     Attributes:
@@ -115,12 +126,14 @@ class Reader:
         *,
         lenient_done: bool = False,
         place: ReasoningPlace | None = None,
+        takes_back: Collection[str] = (),
         codes: Codes = NO_CODES,
     ) -> None:
         self._codes = codes
         self._new_id = new_id
         self._lenient_done = lenient_done
         self._place = place
+        self._takes_back = takes_back
         self._speakers: dict[int, Speaker] = {}
         self._cited: set[tuple[Any, ...]] = set()
         self._unnamed = Unnamed()
@@ -274,6 +287,7 @@ class Reader:
         if message.refusal:
             pieces.append(Chunk(refusal=message.refusal, index=index))
         if message.audio or message.images:
+            self._speaker(index).show(message)
             pieces.append(Chunk(media=True, index=index))
         if message.tool_calls:
             calls = self._speaker(index).calls
@@ -340,8 +354,13 @@ class Reader:
         """What is told when a choice ends: the rest of its calls, and its reasoning."""
         if index not in self._speakers:
             return []
-        rest = self._speakers[index].calls.end()
-        return [*(Chunk(tool_call=delta, index=index) for delta in rest), *self._blocks(index)]
+        speaker = self._speakers[index]
+        rest = [Chunk(tool_call=delta, index=index) for delta in speaker.calls.end()]
+        media = {name: value for name, value in speaker.media.items() if name in self._takes_back}
+        if media:
+            block = Reasoning(extra={IN_MESSAGE: media})
+            rest.append(Chunk(reasoning_block=block, index=index))
+        return [*rest, *self._blocks(index)]
 
     def _blocks(self, index: int) -> list[Piece]:
         if index not in self._speakers:

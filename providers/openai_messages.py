@@ -9,6 +9,9 @@ from .openai_reasoning import ReasoningPlace, put_back
 
 _CACHE_MARKER = "cache_control"
 
+IN_MESSAGE = "message"
+"""In the `extra` of a block: what has to be in the message that is sent back."""
+
 _TOLD = ("reasoning_content", "reasoning")
 """What services call the text of their reasoning, in an answer and where they want it back."""
 
@@ -36,6 +39,9 @@ def sent_message(
     if _MENDED.isdisjoint(sent):
         return sent
     sent.pop("origin", None)
+    given = sent.pop("reasoning_blocks", ())
+    for block in given:
+        sent = {**(block.get("extra") or {}).get(IN_MESSAGE, {}), **sent}
     told = {name: sent.pop(name) for name in _ANSWERED if name in sent}
     if (spoken := told.get("audio")) and isinstance(spoken, dict) and "id" in spoken:
         told["audio"] = {"id": spoken["id"]}  # its data is in the answer alone
@@ -49,7 +55,8 @@ def sent_message(
             {name: value for name, value in call.items() if name != "signature"}
             for call in sent["tool_calls"]
         ]
-    blocks, told = sent.pop("reasoning_blocks", ()), _told(sent, place)
+    blocks = [block for block in given if IN_MESSAGE not in (block.get("extra") or {})]
+    told = _told(sent, place)
     put_back(sent, blocks or ([{"text": told}] if told else []), place)
     return sent
 

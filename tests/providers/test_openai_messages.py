@@ -110,6 +110,33 @@ TAKEN_BACK = {
         "annotations": [{"type": "file"}],
     },
 }
+PICTURES = [{"type": "image_url", "image_url": {"url": f"data:image/png;{n}"}} for n in range(2)]
+SHOWN = {
+    "a sound": (
+        openai,
+        message(audio={"id": "audio_1", "data": "UklG", "transcript": "At noon."}),
+        [delta(audio={"id": "audio_1"}), delta(audio={"data": "UklG"}), delta("stop")],
+        {"audio": {"id": "audio_1"}},
+    ),
+    "pictures": (
+        compatible.openrouter,
+        message(images=PICTURES),
+        [delta(images=PICTURES[:1]), delta(images=PICTURES[1:]), delta("stop")],
+        {"images": PICTURES},
+    ),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("row", "whole", "deltas", "kept"), SHOWN.values(), ids=SHOWN.keys())
+def test_sounds_and_pictures_are_in_the_message_of_a_next_turn(row, whole, deltas, kept, streamed):
+    """An answer that was a sound or pictures went back empty."""
+    body = sse(*map(chunk, deltas)) if streamed else json.dumps(chunk(whole)).encode()
+    turn = Played(row(key="a-key"), body, stream=streamed).completion.to_message()
+    assert sent(row, [turn.to_dict()])["messages"][0].items() >= kept.items()
+    assert "audio" not in repr(sent(compatible.groq, [turn.without_seals().to_dict()]))
+
+
 ROWS = {row.name: row for row in [openai, *vars(compatible).values()] if isinstance(row, Row)}
 
 
