@@ -93,11 +93,16 @@ def test_failures_in_a_row_open_a_breaker(health: Health) -> None:
 
 
 def test_a_success_in_between_starts_the_count_anew(health: Health) -> None:
-    for _ in range(3):
-        for _ in range(CONSECUTIVE - 1):
-            fail(health)
-        health.succeed(subject(), 0.0)
+    """Too few outcomes for a share of failures: that is counted by the next test."""
+    assert 2 * CONSECUTIVE - 1 < RATE_MINIMUM
+    for _ in range(CONSECUTIVE - 1):
+        fail(health)
+    health.succeed(subject(), 0.0)
+    for _ in range(CONSECUTIVE - 1):
+        assert health.cooling(subject(), 0.0) is None
+        fail(health)
     assert health.cooling(subject(), 0.0) is None
+    assert row(health).consecutive_failures == CONSECUTIVE - 1
 
 
 @pytest.mark.parametrize("now", [0.0, 1000.0])
@@ -186,6 +191,14 @@ def test_a_target_that_is_half_open_admits_exactly_one_probe(health: Health) -> 
     assert [health.begin(each, back) for each in attempts] == [True, False, False]
     assert health.cooling(subject(), back) is not None
     assert row(health, back).state == "half_open"
+
+
+def test_an_attempt_from_before_the_ejection_is_no_probe(health: Health) -> None:
+    """However long it lasts, it keeps nobody from probing."""
+    assert health.begin(subject(), 0.0)
+    fail(health)
+    assert health.begin(subject(), 0.0)
+    assert health.begin(subject(), eject(health))
 
 
 def test_threads_that_come_at_once_get_one_probe_between_them(health: Health) -> None:
