@@ -19,7 +19,7 @@ from router.errors import RouterError
 from router.job import Candidate
 from router.journal import Run
 from router.secret import Unshown
-from router.slots import Slot
+from router.slots import Slot, Turn
 from router.types import Restart
 
 
@@ -57,11 +57,9 @@ class Announce(Struct, frozen=True):
 
 
 class Queue(Struct, frozen=True):
-    """Wait until a slot may be free at a target, or an instant of the monotonic clock."""
+    """Wait until it is a turn's turn, or it is given up."""
 
-    target: str
-    limit: int
-    until: float
+    turn: Turn
 
 
 class Sleep(Struct, frozen=True):

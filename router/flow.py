@@ -27,7 +27,7 @@ from router.job import Job, State
 from router.journal import Journal
 from router.policy import OnInterrupt, backoff
 from router.rules import Rule, rule_for
-from router.slots import Slot
+from router.slots import Slot, Turn
 from router.types import Completion, PassedOver, Restart
 
 Flow: TypeAlias = Generator[Command, Event, Completion]
@@ -162,17 +162,22 @@ class _Call:
         if self._deadline is not None:
             give_up = min(give_up, self._deadline)
         waits = self._choice.is_last(option, allowed)
-        while (taken := self._state.slots.take(option.name, limit)) is None:
-            if not waits or self._now >= give_up:
-                option.closed = True
-                detail = f"at its limit of {limit} attempts at once"
-                self._journal.passed_over(
-                    PassedOver(target=option.name, reason="busy", detail=detail)
-                )
-                return False
-            self._now = (yield Queue(option.name, limit, give_up)).at
-        self._slot = taken
-        return True
+        turn = Turn(option.name, limit, give_up)
+        try:
+            while (taken := self._state.slots.take(turn, self._now)) is None:
+                if not waits or self._now >= give_up:
+                    option.closed = True
+                    detail = f"at its limit of {limit} attempts at once"
+                    self._journal.passed_over(
+                        PassedOver(target=option.name, reason="busy", detail=detail)
+                    )
+                    return False
+                self._now = (yield Queue(turn)).at
+            self._slot = taken
+            return True
+        finally:
+            if self._state.is_ours:
+                self._state.slots.leave(turn)
 
     def _heard(self, option: Option, event: Event) -> None:
         """What every event of an attempt tells."""

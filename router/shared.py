@@ -7,7 +7,7 @@ from typing import Any
 
 from router.contract import Shared
 from router.limit import Limit
-from router.slots import Slots
+from router.slots import Slots, Turn
 from router.waits import Waits
 
 
@@ -51,17 +51,19 @@ class SharedStore:
                 the wait.
         """
         key = (provider, step.key)
-        turn = f"{provider}/{step.key}"
-        while (taken := self._turns.take(turn, 1)) is None:
-            now = self._clock()
-            if now >= limit.until:
-                raise limit.error(now)
-            waits.for_slot(self._turns, turn, 1, limit.until - now)
+        turn = Turn(f"{provider}/{step.key}", 1, limit.until)
+        taken = None
         try:
+            while (taken := self._turns.take(turn, now := self._clock())) is None:
+                if now >= limit.until:
+                    raise limit.error(now)
+                waits.for_slot(self._turns, turn, limit.until - now)
             if (kept := self.fresh(key)) is not None:
                 return kept[0]
             value = drive(step.exchange())
             self.keep(key, step, value)
             return value
         finally:
-            taken.release()
+            if taken is not None:
+                taken.release()
+            self._turns.leave(turn)

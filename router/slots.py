@@ -30,11 +30,31 @@ class Slot:
         slots.release(self._target)
 
 
+class Turn:
+    """A place in the line for a slot, from the first wait until it is taken or left.
+
+    Attributes:
+        target: Of the slot.
+        limit: How many attempts may be under way there at once.
+        until: When its owner gives up; one that did not even leave holds nobody up after that.
+        wake: What is called when it is its turn; `None` where that was done.
+    """
+
+    __slots__ = ("limit", "target", "until", "wake")
+
+    def __init__(self, target: str, limit: int, until: float) -> None:
+        self.target = target
+        self.limit = limit
+        self.until = until
+        self.wake: Callable[[], None] | None = None
+
+
 class Slots:
     """Counts the attempts at targets that have a limit. Safe under threads.
 
-    Who finds no slot leaves a function, which is called once when one may be free: from any
-    thread, and without a slot being kept for its caller.
+    Slots go to those who have waited longest: who comes later waits behind them, and who gives one
+    back and asks for the next at once does too. Who waits leaves a function, which is called once
+    when it is its turn: from any thread. Until it takes the slot, or leaves, that is kept for it.
 
     A stream that nobody holds any more gives its slot back when it is collected, which may be in
     the midst of any method here: the lock can be taken again, and what is counted is changed in
@@ -44,43 +64,55 @@ class Slots:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._taken: defaultdict[str, int] = defaultdict(int)
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        self._lines: defaultdict[str, deque[Turn]] = defaultdict(deque)
 
-    def take(self, target: str, limit: int) -> Slot | None:
-        """Take a slot, if one is free."""
+    def take(self, turn: Turn, now: float) -> Slot | None:
+        """Take a slot, if one is free for this turn."""
         with self._lock:
-            if self._taken[target] >= limit:
+            line = self._lines[turn.target]
+            while line and line[0].until < now:
+                self.leave(line[0])
+            if not self._is_next(turn):
                 return None
-            self._taken[target] += 1
-        return Slot(self, target)
+            if turn in line:
+                line.remove(turn)
+            self._taken[turn.target] += 1
+        return Slot(self, turn.target)
 
     def release(self, target: str) -> None:
         """Give a slot back, and wake the one who has waited longest."""
         with self._lock:
             self._taken[target] -= 1
-            waiting = self._waiting.get(target)
-            wake = waiting.popleft() if waiting else None
-        if wake is not None:
-            wake()
+            self._wake_next(target)
 
-    def wait(self, target: str, limit: int, wake: Callable[[], None]) -> bool:
-        """Leave a function for the next free slot; `False` where one is free already."""
+    def wait(self, turn: Turn, wake: Callable[[], None]) -> bool:
+        """Join the line, and leave a function; `False` where it is the turn's turn already."""
         with self._lock:
-            waiting = self._waiting.setdefault(target, deque())
-            waiting.append(wake)
-            if self._taken[target] >= limit:
-                return True
-            if wake in waiting:
-                waiting.remove(wake)
-            return False
+            if turn not in self._lines[turn.target]:
+                self._lines[turn.target].append(turn)
+            waits = not self._is_next(turn)
+            turn.wake = wake if waits else None
+            return waits
 
-    def leave(self, target: str, wake: Callable[[], None]) -> None:
-        """Wait no longer. One that was woken and did not come wakes the next."""
+    def leave(self, turn: Turn) -> None:
+        """Wait no longer. One that was woken wakes the next in its place."""
         with self._lock:
-            waiting = self._waiting.get(target, deque())
-            if wake in waiting:
-                waiting.remove(wake)
+            line = self._lines[turn.target]
+            if turn not in line:
                 return
-            following = waiting.popleft() if waiting else None
-        if following is not None:
-            following()
+            line.remove(turn)
+            if turn.wake is None:
+                self._wake_next(turn.target)
+
+    def _is_next(self, turn: Turn) -> bool:
+        """Whether there are more free slots than turns before this one."""
+        line = self._lines[turn.target]
+        before = line.index(turn) if turn in line else len(line)
+        return self._taken[turn.target] + before < turn.limit
+
+    def _wake_next(self, target: str) -> None:
+        for turn in self._lines[target]:
+            if turn.wake is not None:
+                wake, turn.wake = turn.wake, None
+                wake()
+                return

@@ -6,7 +6,7 @@ import threading
 
 from router.clock import Clock
 from router.errors import Cancelled
-from router.slots import Slots
+from router.slots import Slots, Turn
 
 
 class Waits:
@@ -37,23 +37,16 @@ class Waits:
         clock.sleep(max(0.0, seconds), self._begin())
         self.check()
 
-    def for_slot(self, slots: Slots, target: str, limit: int, seconds: float) -> None:
-        """Wait until a target may have a free slot, or the time is over.
+    def for_slot(self, slots: Slots, turn: Turn, seconds: float) -> None:
+        """Wait until it is a turn's turn, or the time is over.
 
         Raises:
-            Cancelled: Nobody wants the call any more; then the next in line is woken.
+            Cancelled: Nobody wants the call any more.
         """
         woken = self._begin()
-        if not slots.wait(target, limit, woken.set):
-            return
-        stays = False
-        try:
-            came = woken.wait(max(0.0, seconds))
+        if slots.wait(turn, woken.set):
+            woken.wait(max(0.0, seconds))
             self.check()
-            stays = came
-        finally:
-            if not stays:
-                slots.leave(target, woken.set)
 
     def check(self) -> None:
         """Raise `Cancelled` where nobody wants the call any more."""

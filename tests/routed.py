@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
@@ -10,6 +11,7 @@ from calling import USER, Result
 
 from providers.openai import OpenAI, Row
 from router import AsyncRouter, HttpRequest, Router, RouterError, WireProvider
+from router.slots import Slot, Slots, Turn
 
 Kind = Literal["sync", "async"]
 
@@ -22,6 +24,11 @@ def service(name: str, url: str, key: str | None = None) -> OpenAI:
     """A provider of that name that speaks the fault server's wire."""
     row = Row(name=name, base_url=url, url_variable="", key_variables=("NO_KEY",), needs_key=False)
     return row(key=key)
+
+
+def take(slots: Slots, target: str, limit: int) -> Slot | None:
+    """Take a slot, if one is free, as an attempt does that does not wait."""
+    return slots.take(Turn(target, limit, math.inf), 0.0)
 
 
 class Sending(WireProvider):

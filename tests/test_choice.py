@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from calling import USER
+from routed import take
 
 from router import (
     Completion,
@@ -202,7 +203,7 @@ def test_a_full_target_is_waited_for_where_the_others_are_full_too() -> None:
     providers = [ScriptedProvider(name) for name in ("first", "second")]
     with Router(providers, allow=[], policy={"queue": 0.05}) as router:
         for target in targets:
-            assert router.state.slots.take(str(target), 1)
+            assert take(router.state.slots, str(target), 1)
         began = router.clock()
         assert passed_over(ask(router, *targets)) == [
             ("first/model", "busy"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from calling import USER
-from routed import PROMPTLY, service
+from routed import PROMPTLY, service, take
 
 from router import (
     AsyncRouter,
@@ -243,7 +243,7 @@ def test_closing_wakes_a_thread_in_whichever_wait_it_is(wait: str) -> None:
         first = provider("first", models=["model"])(cut)
         with Router([first, second], allow=[], policy=policy) as router:
             if wait == "slot":
-                assert router.state.slots.take("second/model", 1)
+                assert take(router.state.slots, "second/model", 1)
             targets = [Target("first", "model"), Target("second", "model", max_concurrency=1)]
             answer = router.create_completion(targets, USER, stream=True)
             reader = pool.submit(lambda: list(answer.chunks()))
@@ -258,7 +258,7 @@ def test_closing_wakes_a_thread_in_whichever_wait_it_is(wait: str) -> None:
             assert answer.trace == caught.value.trace
             if wait == "slot":
                 router.state.slots.release("second/model")
-            assert router.state.slots.take("second/model", 1), "no slot is lost"
+            assert take(router.state.slots, "second/model", 1), "no slot is lost"
 
 
 def test_closing_wakes_a_thread_that_waits_for_what_another_fetches() -> None:
@@ -308,7 +308,7 @@ def test_closing_cuts_a_blocking_provider_at_its_next_piece() -> None:
         with pytest.raises(Cancelled):
             reader.result(5)
         assert ended == ["one"]
-        assert router.state.slots.take("one/model", 1)
+        assert take(router.state.slots, "one/model", 1)
 
 
 # -- async
@@ -474,8 +474,8 @@ def test_a_blocking_provider_that_nobody_waits_for_is_not_begun(
             third = await router.create_completion("one/model", USER)
             assert third.text == "abc"
             assert one.begun == 2
-            assert router.state.slots.take("one/model", 2), "the cancelled call's slot is free"
-            assert router.state.slots.take("one/model", 2)
+            assert take(router.state.slots, "one/model", 2), "the cancelled call's slot is free"
+            assert take(router.state.slots, "one/model", 2)
 
     asyncio.run(main())
 
@@ -545,7 +545,7 @@ def test_a_slot_is_free_when_a_call_is_cancelled_while_its_connection_is_saved()
             reader.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reader
-            assert router.state.slots.take("one/model", 1)
+            assert take(router.state.slots, "one/model", 1)
 
     def unended(scene: Scene) -> Iterator[bytes | float]:
         yield opened(EVENTS) + b"".join(framed(each) for each in scene.answer.events)
@@ -561,7 +561,7 @@ def test_a_call_that_is_cancelled_as_a_slot_is_given_to_it_leaves_it_to_the_next
     async def main() -> None:
         async with AsyncRouter([ScriptedProvider("one", ["ok"])], allow=[]) as router:
             target = Target("one", "model", max_concurrency=1)
-            assert router.state.slots.take("one/model", 1)
+            assert take(router.state.slots, "one/model", 1)
             first, second = (
                 asyncio.create_task(router.create_completion(target, USER, policy={"queue": 30.0}))
                 for _ in range(2)

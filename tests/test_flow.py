@@ -9,7 +9,7 @@ import pytest
 from calling import USER, Caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from routed import PROMPTLY
+from routed import PROMPTLY, take
 
 from router import (
     AllTargetsFailed,
@@ -661,7 +661,7 @@ def test_waiting_for_a_slot_ends_at_the_deadline() -> None:
     held = Target("one", "model", max_concurrency=1)
     policy = {"queue": 30.0, "deadline": 0.05}
     with Router([ScriptedProvider("one")], allow=[], policy=policy) as router:
-        assert router.state.slots.take("one/model", 1)
+        assert take(router.state.slots, "one/model", 1)
         began = router.clock()
         with pytest.raises((DeadlineExceeded, Overloaded)):
             router.create_completion(held, USER)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from calling import USER
-from routed import PROMPTLY, service
+from routed import PROMPTLY, service, take
 
 from router import (
     AsyncRouter,
@@ -217,7 +217,7 @@ def test_a_keyboard_interrupt_leaves_nothing_in_whichever_phase(phase: str) -> N
         if not isinstance(one, Provider | WireProvider):
             one = service("waits", server.url_for(one))
         with Router([one], allow=[], policy=limits) as router:
-            taken = router.state.slots.take("waits/m", 1) if phase == "slot" else None
+            taken = take(router.state.slots, "waits/m", 1) if phase == "slot" else None
             interrupt.start()
             try:
                 with pytest.raises(KeyboardInterrupt):
@@ -227,7 +227,7 @@ def test_a_keyboard_interrupt_leaves_nothing_in_whichever_phase(phase: str) -> N
                 interrupt.join()
             if taken is not None:
                 taken.release()
-            free = router.state.slots.take("waits/m", 1)
+            free = take(router.state.slots, "waits/m", 1)
             assert free is not None
             free.release()
             server.wait_for(lambda: server.closed == server.opened)

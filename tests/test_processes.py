@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import structlog
 from calling import USER
-from routed import Routed, service
+from routed import Routed, service, take
 
 from router import (
     AsyncRouter,
@@ -121,7 +121,7 @@ def test_a_stream_is_collected_in_the_midst_of_whatever_its_thread_does(
                 thread.start()
                 thread.join(5)
                 assert not thread.is_alive()
-            assert all(router.state.slots.take("one/m", 20) for _ in range(20))
+            assert all(take(router.state.slots, "one/m", 20) for _ in range(20))
     finally:
         gc.enable()
 

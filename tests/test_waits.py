@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from routed import PROMPTLY
+from routed import PROMPTLY, take
 
 from router import Cancelled, Clock
-from router.slots import Slots
+from router.slots import Slots, Turn
 from router.testing import VirtualClock
 from router.waits import Waits
 
@@ -22,8 +22,8 @@ def sleep(waits: Waits) -> None:
 
 def wait_for_slot(waits: Waits) -> None:
     slots = Slots()
-    assert slots.take("one", 1)
-    waits.for_slot(slots, "one", 1, 30.0)
+    assert take(slots, "one", 1)
+    waits.for_slot(slots, Turn("one", 1, math.inf), 30.0)
 
 
 @pytest.mark.parametrize("wait", [sleep, wait_for_slot])
@@ -64,32 +64,9 @@ def test_a_cancelled_wait_takes_no_time_of_a_virtual_clock() -> None:
 
 def test_a_free_slot_ends_the_wait_for_it() -> None:
     slots = Slots()
-    assert slots.take("one", 1)
+    assert take(slots, "one", 1)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(Waits().for_slot, slots, "one", 1, 30.0)
+        waiting = pool.submit(Waits().for_slot, slots, Turn("one", 1, math.inf), 30.0)
         time.sleep(0.05)
         slots.release("one")
         waiting.result(5)
-
-
-def test_who_is_cancelled_as_a_slot_is_given_to_it_leaves_it_to_the_next() -> None:
-    """The next in line would wait for all of its time beside a free slot."""
-    slots, waits, woken = Slots(), Waits(), threading.Event()
-    assert slots.take("one", 1)
-
-    class Both(Slots):
-        """The slot comes free, and the caller goes away, in the same moment."""
-
-        def wait(self, target: str, limit: int, wake: Callable[[], None]) -> bool:
-            waited = slots.wait(target, limit, wake)
-            assert slots.wait(target, limit, woken.set)
-            slots.release(target)
-            waits.cancel()
-            return waited
-
-        def leave(self, target: str, wake: Callable[[], None]) -> None:
-            slots.leave(target, wake)
-
-    with pytest.raises(Cancelled):
-        waits.for_slot(Both(), "one", 1, 30.0)
-    assert woken.is_set()

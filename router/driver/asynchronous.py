@@ -274,24 +274,20 @@ class AsyncDrive(BaseDrive):
         return AsyncRun(self._router, self.prepared, begin)
 
     async def _queue(self, command: Queue) -> None:
+        slots, turn = self.prepared.state.slots, command.turn
         woken = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(woken.set)
-
-        slots = self.prepared.state.slots
-        if slots.wait(command.target, command.limit, wake):
-            came = False
             try:
-                async with asyncio.timeout(command.until - self._clock()):
-                    came = await woken.wait()
-            except TimeoutError:
-                return
-            finally:
-                if not came:  # even if it was woken: one that is cancelled then wakes the next
-                    slots.leave(command.target, wake)
+                loop.call_soon_threadsafe(woken.set)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                slots.leave(turn)
+
+        if slots.wait(turn, wake):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(turn.until - self._clock()):
+                    await woken.wait()
 
     async def _deliver(self) -> Pieces:
         run = self._run

@@ -209,8 +209,8 @@ class Drive(BaseDrive):
             self._waits.sleep(self._router.time, command.until - self._clock())
             return Event(Outcome.WOKE, self._clock())
         if isinstance(command, Queue):
-            left = command.until - self._clock()
-            self._waits.for_slot(self.prepared.state.slots, command.target, command.limit, left)
+            left = command.turn.until - self._clock()
+            self._waits.for_slot(self.prepared.state.slots, command.turn, left)
             return Event(Outcome.WOKE, self._clock())
         assert isinstance(command, Begin)
         self._run = run = Run(self._router, self.prepared, command, self._waits)
