@@ -105,9 +105,17 @@ class Choice:
                 ejected.append((found, option))
         return self._last_resort(now, deadline, options, ejected, cooling)
 
-    def is_last(self, chosen: Option, allowed: Callable[[Option], bool]) -> bool:
-        """Whether no other target is left to be tried for the first time."""
-        return not any(o.fresh and allowed(o) for o in self.options if o is not chosen)
+    def is_last(self, chosen: Option, allowed: Callable[[Option], bool], by: float) -> bool:
+        """Whether no other target is left that may be tried for the first time by an instant."""
+        return not any(
+            other.fresh and allowed(other) and not self._stays_away(other, by)
+            for other in self.options
+            if other is not chosen
+        )
+
+    def _stays_away(self, option: Option, now: float) -> bool:
+        found = self._state.health.cooling(option.subject, now)
+        return found is not None and found.commanded
 
     def _last_resort(
         self,

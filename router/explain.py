@@ -58,8 +58,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 def explain(job: Job, state: State, now: float) -> Explanation:
     """Say what a planned call would do now."""
     prospects = [_prospect(candidate, state, now) for candidate in job.candidates]
-    # A stable sort: what is in health keeps the caller's order, and so does what cools.
-    prospects.sort(key=lambda each: each.cooling_s > 0)
+    prospects.sort(key=_turn)
     policy = job.policy
     return Explanation(
         targets=tuple(prospects),
@@ -83,6 +82,16 @@ def _prospect(candidate: Candidate, state: State, now: float) -> Prospect:
         commanded=cooling is not None and cooling.commanded,
         missing=candidate.registered.provider.missing(),
     )
+
+
+def _turn(prospect: Prospect) -> tuple[int, float]:
+    """Its place: in health, ejected, told to stay away; these as they come back.
+
+    Of the others the caller's order stays, since the sort is stable.
+    """
+    if prospect.commanded:
+        return 2, prospect.cooling_s
+    return int(prospect.cooling_reason is not None), 0.0
 
 
 def _worst_seconds(policy: Policy, targets: int) -> float | None:

@@ -112,7 +112,7 @@ class _Call:
             event = yield Begin(
                 candidate=candidate,
                 until=until,
-                patient=self._choice.is_last(option, allowed),
+                patient=self._is_patient(option, allowed),
                 continues=continues,
                 slot=self._slot,
             )
@@ -161,7 +161,7 @@ class _Call:
         give_up = self._now + self._policy.queue
         if self._deadline is not None:
             give_up = min(give_up, self._deadline)
-        waits = self._choice.is_last(option, allowed)
+        waits = self._choice.is_last(option, allowed, self._now)
         turn = Turn(option.name, limit, give_up)
         try:
             while (taken := self._state.slots.take(turn, self._now)) is None:
@@ -178,6 +178,18 @@ class _Call:
         finally:
             if self._state.is_ours:
                 self._state.slots.leave(turn)
+
+    def _is_patient(self, option: Option, allowed: Callable[[Option], bool]) -> bool:
+        """Whether nobody else would be asked, were the first token to be missed."""
+        policy = self._policy
+        by = self._now + policy.first_token + policy.longest_wait
+        if self._deadline is not None:
+            by = min(by, self._deadline)
+        return (
+            self._journal.count >= policy.attempts
+            or policy.idempotency == "none"
+            or self._choice.is_last(option, allowed, by)
+        )
 
     def _heard(self, option: Option, event: Event) -> None:
         """What every event of an attempt tells."""

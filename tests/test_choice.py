@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from calling import USER
 from routed import take
 
 from router import (
+    AuthError,
     Completion,
     ConnectionLost,
     RateLimited,
@@ -17,6 +19,7 @@ from router import (
     RouterError,
     Target,
     UpstreamError,
+    Wait,
     provider,
 )
 from router.budget import FLOOR
@@ -210,3 +213,64 @@ def test_a_full_target_is_waited_for_where_the_others_are_full_too() -> None:
             ("second/model", "busy"),
         ]
         assert router.clock() - began >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked_before"),
+    [({}, "away"), ({"attempts": 1}, "calm"), ({"idempotency": "none"}, "calm")],
+    ids=["the other stays away", "one attempt", "side effects"],
+)
+def test_a_first_token_has_no_limit_where_nobody_else_would_be_asked(
+    policy: dict[str, Any], asked_before: str
+) -> None:
+    """The call failed after `first_token`, although nothing was won by giving up."""
+    slow = ScriptedProvider("slow", [Wait(70.0), "late"])
+    away = ScriptedProvider("away", [AuthError("refused")])
+    with routed(slow, away, ScriptedProvider("calm"), **policy) as router:
+        ask(router, asked_before)
+        names = ["slow/model", f"{asked_before}/model"]
+        assert "".join(router.create_completion(names, USER, stream=True)) == "late"
+
+
+def test_a_first_token_has_its_limit_where_another_is_back_soon() -> None:
+    slow = ScriptedProvider("slow", [Wait(70.0), "late"])
+    soon = ScriptedProvider("soon", [RateLimited("wait", retry_after=100.0)], ["at last"])
+    with routed(slow, soon) as router:
+        ask(router, "soon")
+        names = ["slow/model", "soon/model"]
+        assert "".join(router.create_completion(names, USER, stream=True)) == "at last"
+
+
+def test_a_full_target_is_waited_for_where_the_others_stay_away() -> None:
+    """The call failed at once, as if the other one could be asked instead."""
+    full = Target("full", "model", max_concurrency=1)
+    away = ScriptedProvider("away", [AuthError("refused")])
+    with Router([ScriptedProvider("full"), away], allow=[]) as router:
+        ask(router, "away")
+        slot = take(router.state.slots, "full/model", 1)
+        assert slot is not None
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask, router, full, "away")
+            with pytest.raises(TimeoutError):
+                answer.result(0.05)
+            slot.release()
+            assert asked(answer.result(5)) == ["full"]
+
+
+def test_who_is_explained_to_be_next_is_next() -> None:
+    """Those that stay away stood before those that are only thought to be ill."""
+    providers = [
+        ScriptedProvider("long", [RateLimited("wait", retry_after=30.0)], [DOWN]),
+        ScriptedProvider("ejected", [DOWN]),
+        ScriptedProvider("short", [RateLimited("wait", retry_after=10.0)], [DOWN]),
+        ScriptedProvider("calm", [DOWN]),
+    ]
+    with routed(*providers) as router:
+        for name in ("long", "short", *["ejected"] * CONSECUTIVE):
+            ask(router, name)
+        names = [provider.name for provider in providers]
+        explained = router.explain([f"{name}/model" for name in names], USER).targets
+        answer = ask(router, *names)
+    order = ["calm", "ejected", "short", "long"]
+    assert [each.target for each in explained] == [f"{name}/model" for name in order]
+    assert asked(answer) == order
