@@ -61,7 +61,9 @@ class Log:
 
     def hears(self, level: str) -> bool:
         """Whether events of a level go anywhere, so that nobody puts them together for nothing."""
-        return _structured() or self._standard.isEnabledFor(_LEVELS[level])
+        if _structured():
+            return _is_kept(_LEVELS[level])
+        return self._standard.isEnabledFor(_LEVELS[level])
 
     def debug(self, event: str, **fields: Any) -> None:
         self._emit("debug", event, fields)
@@ -99,3 +101,14 @@ def _structured() -> bool:
     """Whether the application has configured structlog, which it must have imported for that."""
     is_configured = getattr(sys.modules.get("structlog"), "is_configured", None)
     return is_configured is not None and is_configured()
+
+
+def _is_kept(level: int) -> bool:
+    """Whether the application's structlog keeps events of a level; one that cannot say may."""
+    import structlog
+
+    kind = structlog.get_config()["wrapper_class"]
+    try:
+        return bool(kind(None, (), {}).is_enabled_for(level))
+    except Exception:  # noqa: BLE001  # of whatever class it is; most have no such method
+        return True

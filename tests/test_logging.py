@@ -16,6 +16,7 @@ from emitted import check_event
 from emulators.loopback import LoopbackServer, Reply, Request
 
 import router
+import router.events
 import router.logging
 from router import (
     TUNING,
@@ -332,6 +333,27 @@ def test_configuring_after_the_router_is_made_is_early_enough() -> None:
         structlog.configure(processors=[kept])
         r.create_completion("calm/sea", USER)
     assert kept.of("completion_succeeded")
+
+
+def test_what_structlog_would_drop_is_not_put_together() -> None:
+    """Two of a call's three events are debug: they cost a third of what logging does."""
+    log = router.events.Log()
+    router.logging.configure("json", stream=io.StringIO())
+    assert (log.hears("debug"), log.hears("info")) == (False, True)
+    router.logging.configure("json", level="debug", stream=io.StringIO())
+    assert log.hears("debug")
+
+
+def test_a_logger_that_cannot_say_what_it_keeps_is_told_all() -> None:
+    told = structlog.testing.CapturingLogger()
+    structlog.configure(
+        processors=[lambda logger, level, event: str(event["event"])],
+        logger_factory=lambda *_: told,
+        wrapper_class=structlog.BoundLogger,
+    )
+    call("calm")
+    events = ["attempt_started", "attempt_succeeded", "completion_succeeded"]
+    assert [each.args[0] for each in told.calls] == events
 
 
 def test_a_sink_that_raises_breaks_no_call() -> None:
