@@ -106,7 +106,9 @@ class Limit:
         return Timeout(message, phase=phase)
 
     def _set(self, until: float, phase: Phase) -> None:
-        self.until = min(until, self.total)
+        if until > self.total:  # min() would cost more than all else here, at each piece
+            until = self.total
+        self.until = until
         self._phase = phase
         if self.cancelled:  # perhaps by another thread, since the line above
             self.until = -math.inf
