@@ -21,6 +21,7 @@ class Option:
         charged: Whether its last attempt was charged to the budget.
         in_health: Whether it was chosen because nothing is known against it.
         closed: Whether it is out of this call.
+        told: Whether the trace has it as cooling.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Option:
         "name",
         "ready_at",
         "subject",
+        "told",
         "tries",
     )
 
@@ -51,6 +53,7 @@ class Option:
         self.charged = False
         self.closed = False
         self.in_health = False
+        self.told = False
 
     @property
     def fresh(self) -> bool:
@@ -171,5 +174,8 @@ class Choice:
         return True
 
     def _tell(self, option: Option, cooling: Cooling, now: float) -> None:
+        if option.told:
+            return
+        option.told = True
         detail = f"cooling for {max(0.0, cooling.until - now):.1f} s after {cooling.reason}"
         self._journal.passed_over(PassedOver(target=option.name, reason="cooling", detail=detail))

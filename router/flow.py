@@ -342,10 +342,10 @@ class _Call:
         retry_after = None if back_at is None else back_at - self._now
         if not errors:
             return self._nobody_asked(retry_after)
-        targets = {error.target for error in errors}
-        if len(targets) == 1:
+        tried = sum(option.tries > 0 for option in self._choice.options)
+        if tried == 1:
             return errors[-1]
-        group = AllTargetsFailed(f"all {len(targets)} targets failed:", errors)
+        group = AllTargetsFailed(f"all {tried} targets failed:", errors)
         group.retry_after = retry_after
         return group
 

@@ -72,13 +72,9 @@ class Journal:
         return bool(self._attempts) and self._attempts[-1].outcome == "running"
 
     def passed_over(self, skipped: PassedOver) -> None:
-        """A target is not asked; told once for each reason."""
-        if not any(
-            each.target == skipped.target and each.reason == skipped.reason
-            for each in self._passed_over
-        ):
-            self._passed_over.append(skipped)
-            self._reporter.passed_over(skipped)
+        """A target is not asked."""
+        self._passed_over.append(skipped)
+        self._reporter.passed_over(skipped)
 
     def begin(
         self,

@@ -11,6 +11,7 @@ from calling import USER
 from routed import take
 
 from router import (
+    AllTargetsFailed,
     AuthError,
     Completion,
     ConnectionLost,
@@ -274,3 +275,28 @@ def test_who_is_explained_to_be_next_is_next() -> None:
     order = ["calm", "ejected", "short", "long"]
     assert [each.target for each in explained] == [f"{name}/model" for name in order]
     assert asked(answer) == order
+
+
+def test_a_cooling_target_is_told_once_however_often_it_is_looked_at() -> None:
+    away = ScriptedProvider("away", [RateLimited("wait", retry_after=100.0)])
+    with routed(away, ScriptedProvider("down", [DOWN]), retries=2) as router:
+        ask(router, "away")
+        answer = ask(router, "away", "down")
+    assert asked(answer) == ["down"] * 3
+    assert passed_over(answer) == [("away/model", "cooling")]
+
+
+def test_a_target_with_other_parameters_is_another() -> None:
+    """Two of one name were one in the trace and in what was raised."""
+    warm, hot, endless = (
+        Target("down", "model", parameters=each)
+        for each in ({"temperature": 1}, {"temperature": 9}, {"max_tokens": 0})
+    )
+    with routed(ScriptedProvider("down", [DOWN])) as router:
+        answer = ask(router, hot, endless, warm, "down")
+        explained = router.explain([hot, endless, warm, "down/model"], USER)
+    assert asked(answer) == ["down", "down"]
+    assert isinstance(answer, AllTargetsFailed)
+    assert answer.trace is not None
+    assert answer.trace.passed_over == explained.passed_over
+    assert [each.reason for each in explained.passed_over] == ["parameter", "parameter"]
