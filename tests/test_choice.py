@@ -299,4 +299,4 @@ def test_a_target_with_other_parameters_is_another() -> None:
     assert isinstance(answer, AllTargetsFailed)
     assert answer.trace is not None
     assert answer.trace.passed_over == explained.passed_over
-    assert [each.reason for each in explained.passed_over] == ["parameter", "parameter"]
+    assert [each.reason for each in explained.passed_over] == ["value", "value"]
