@@ -31,6 +31,7 @@ from router import (
     Cancelled,
     Chunk,
     Cleanup,
+    ConnectFailed,
     HttpRequest,
     RateLimited,
     Router,
@@ -591,3 +592,23 @@ def test_descriptors_that_run_out_are_nobodys_fault_and_pass(
     assert whole == stream == ["ConnectFailed", "local", False]
     assert cooling == 0
     assert answers == ["The sea is 🌊 and deep."] * 2
+
+
+def test_threads_that_run_out_are_nobodys_fault_and_pass(server: FaultServer) -> None:
+    """The host was held to be ill when no thread was left that could look its name up."""
+    full = ThreadPoolExecutor(1)
+    full.shutdown()  # takes no more work, as one that can begin no thread
+    url = server.url.replace("127.0.0.1", "localhost")
+
+    async def main() -> None:
+        async with AsyncRouter([service("one", url)], allow=[], policy={"retries": 0}) as router:
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(full)
+            with pytest.raises(ConnectFailed) as told:
+                await router.create_completion("one/m", USER)
+            assert told.value.code == "local"
+            assert not router.health()
+            loop.set_default_executor(ThreadPoolExecutor(1))
+            assert (await router.create_completion("one/m", USER)).text
+
+    asyncio.run(main())

@@ -242,6 +242,8 @@ class AsyncTransport:
                 return ConnectFailed("the host's name cannot be resolved" + hint, code="dns")
             case known.ClientConnectorError():
                 return ConnectFailed(_why(error) + hint)
+            case RuntimeError() if connecting:  # no thread can be begun, to look the name up
+                return ConnectFailed("this machine is out of resources (threads)", code="local")
             case known.InvalidURL():
                 return ProtocolError("the URL is not one that can be asked")
             case known.ClientError() | OSError() if connecting:  # a proxy made no tunnel
