@@ -204,6 +204,7 @@ class AsyncTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=True,
+            skip_auto_headers=("Content-Type",),
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
             trace_configs=[trace],

@@ -202,7 +202,9 @@ def _prepare(request: HttpRequest) -> PreparedRequest:
     headers = wire_headers(request, content_type)
     if body is not None or request.method not in ("GET", "HEAD"):
         headers["Content-Length"] = str(len(body or b""))
-    prepared.headers = headers  # type: ignore[assignment]  # its own is slow, and says no more
+    # As bytes: of a str http.client makes Latin-1, where aiohttp makes UTF-8.
+    encoded = {name: value.encode() for name, value in headers.items()}
+    prepared.headers = encoded  # type: ignore[assignment]  # its own is slow, and says no more
     prepared.body = body
     return prepared
 

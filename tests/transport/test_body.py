@@ -5,11 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from emulators.loopback import LoopbackServer, Reply, Request
+from routed import Kind, Routed
 
-from router import BadRequest, HttpRequest, Secret
+from router import BadRequest, HttpRequest, Secret, WireProvider
 from router.transport.body import USER_AGENT, encode, wire_headers
 
 FORM = "application/x-www-form-urlencoded"
+
+
+class Answering(LoopbackServer):
+    def handle(self, request: Request) -> Reply:
+        return Reply.text(200, "ok")
+
+
+class Asking(WireProvider):
+    """Sends one request."""
+
+    name = "one"
+    models = ("m",)
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Any:
+        response = yield self.request
+        yield response.body.decode()
 
 
 @pytest.mark.parametrize(
@@ -61,3 +82,39 @@ def test_a_stream_is_not_compressed() -> None:
         "Content-Type": "text/csv",
     }
     assert "Content-Type" not in wire_headers(HttpRequest("GET", "http://host/"), None)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("method", "given", "body", "framing"),
+    [
+        ("GET", {}, b"", {}),
+        ("POST", {}, b"", {"content-length": "0"}),
+        ("DELETE", {}, b"", {"content-length": "0"}),
+        ("POST", {"json": 1}, b"1", {"content-length": "1", "content-type": "application/json"}),
+        ("POST", {"content": b"x" * 100_000}, b"x" * 100_000, {"content-length": "100000"}),
+    ],
+    ids=["get", "post", "delete", "json", "long"],
+)
+def test_both_transports_send_the_same_request(
+    kind: Kind, method: str, given: dict[str, Any], body: bytes, framing: dict[str, str]
+) -> None:
+    """One wrote headers in Latin-1, the other told the type of a body of which nothing was said."""
+    with Answering() as server:
+        request = HttpRequest(method, f"{server.url}/a%2Fb?c=%20", {"X-Own": "ö→"}, **given)
+        with Routed(kind, [Asking(request)]) as routed:
+            result = routed.call("one/m")
+        assert result.completion is not None
+        [came] = server.requests
+    assert (came.method, came.path, came.query, came.body) == (method, "/a%2Fb", "c=%20", body)
+    headers = {
+        name.lower(): value.encode("latin-1").decode() for name, value in came.headers.items()
+    }
+    assert headers == {
+        "host": server.url.partition("//")[2],
+        "user-agent": USER_AGENT,
+        "accept": "*/*",
+        "accept-encoding": "gzip, deflate",
+        "x-own": "ö→",
+        **framing,
+    }
