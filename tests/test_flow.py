@@ -545,11 +545,14 @@ def test_a_probe_that_begins_to_answer_lets_other_calls_in() -> None:
         assert router.create_completion(both, USER).target == "first/model"
 
 
-def test_a_probe_that_tells_nothing_of_its_target_leaves_room_for_another() -> None:
+@pytest.mark.parametrize("nothing", [BadRequest("the caller's mistake"), KeyboardInterrupt()])
+def test_a_probe_that_tells_nothing_of_its_target_leaves_room_for_another(
+    nothing: BaseException,
+) -> None:
     """It would keep its target from every call, for ever."""
-    router, both = half_open([BadRequest("the caller's mistake")], ["back"])
+    router, both = half_open([nothing], ["back"])
     with router:
-        with pytest.raises(BadRequest):
+        with pytest.raises(type(nothing)):
             router.create_completion(both, USER)
         assert router.create_completion(both, USER).target == "first/model"
 
