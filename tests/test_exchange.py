@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from calling import Caller
+from routed import Kind, Routed
 
 from router import (
     AuthError,
@@ -20,12 +21,13 @@ from router import (
     StreamInterrupted,
     ToolCallDelta,
     UnsupportedParameter,
+    UpstreamError,
     Usage,
     Wait,
     WireProvider,
     provider,
 )
-from router.testing import FaultServer, ScriptedProvider
+from router.testing import Fault, FaultServer, ScriptedProvider
 
 USER = [{"role": "user", "content": "hello"}]
 
@@ -280,3 +282,33 @@ def test_endless_nesting_is_refused_before_anything_is_sent(call, where):
     result = call([takes], "takes/model", messages, **arguments)
     assert isinstance(result.error, BadRequest | UnsupportedParameter)
     assert re.search("more than 100 deep|nested too deeply", str(result.error))
+
+
+class Wordless(WireProvider):
+    """Raises an error that says nothing, or what it is given, for whatever answer comes."""
+
+    name = "one"
+    models = ("model",)
+
+    def __init__(self, url: str, **said: Any) -> None:
+        self.url = url
+        self.said = said
+
+    def create_completion(self, model: str, messages: list[Any], stream: bool) -> Any:
+        yield HttpRequest("POST", f"{self.url}/chat/completions", json={"model": model})
+        raise UpstreamError("no", **self.said)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_error_is_told_what_its_provider_did_not_say(kind: Kind) -> None:
+    said = {"provider": "p", "target": "t", "status": 418, "request_id": "r", "retry_after": 7.0}
+    with FaultServer() as server:
+        for fault, status in ((Fault.HTTP_400, 400), (Fault.HTTP_500, 500), (Fault.OK, None)):
+            with Routed(kind, [Wordless(server.url_for(fault))], policy={"retries": 0}) as routed:
+                error = routed.call("one/model").error
+            found = (error.provider, error.target, error.status, error.request_id)
+            assert found == ("one", "one/model", status, "req-fault")
+        url = server.url_for(Fault.HTTP_500)
+        with Routed(kind, [Wordless(url, **said)], policy={"retries": 0}) as routed:
+            error = routed.call("one/model").error
+        assert {name: getattr(error, name) for name in said} == said
