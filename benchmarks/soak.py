@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import FAULTS, POLICY
-from router import AsyncRouter, Router, RouterError
+from router import AsyncRouter, Router, RouterError, StreamInterrupted
 from router.testing import Fault, FaultServer
 
 SECONDS = 900.0
@@ -32,11 +32,12 @@ MESSAGES = [{"role": "user", "content": "Write one sentence about the sea."}]
 
 
 class Counts:
-    """Calls by how they ended."""
+    """Calls by how they ended; a stream that breaks after its first content is interrupted."""
 
     def __init__(self) -> None:
         self.answered = 0
         self.failed = 0
+        self.interrupted = 0
         self.left = 0
 
 
@@ -69,6 +70,8 @@ def sync_calls(router: Router, until: float, counts: Counts) -> None:
                             break
                     else:
                         counts.answered += 1
+        except StreamInterrupted:
+            counts.interrupted += 1
         except RouterError:
             counts.failed += 1
         time.sleep(1 / RATE)
@@ -89,6 +92,8 @@ async def async_calls(router: AsyncRouter, until: float, counts: Counts) -> None
                         counts.left += 1
                         return
             counts.answered += 1
+        except StreamInterrupted:
+            counts.interrupted += 1
         except RouterError:
             counts.failed += 1
 
@@ -106,7 +111,8 @@ def line(began: float, counts: dict[str, Counts]) -> str:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
     told = "  ".join(
-        f"{name} {each.answered} answered {each.failed} failed {each.left} left"
+        f"{name} {each.answered} answered {each.left} left {each.interrupted} interrupted "
+        f"{each.failed} failed"
         for name, each in counts.items()
     )
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
